@@ -1,0 +1,126 @@
+"""Checkpoints: one safetensors file whose header holds JSON. Nothing is ever unpickled, and a kill at any moment loses nothing.
+
+The file is written under a temporary name, flushed to the disk and renamed over the old one, so what stands under the name is
+always whole: the checkpoint before, or the one after.
+"""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+FORMAT = "course_lib checkpoint 1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds beside the weights: the step, the model's configuration and whatever else was given."""
+
+    step: int
+    config: dict[str, Any]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(path: str | Path, model: nn.Module, *, optimizer: torch.optim.Optimizer | None = None, step: int = 0,
+                    config: dict[str, Any] | None = None, extra: dict[str, Any] | None = None) -> None:
+    """Write weights, optimiser, step and the state of PyTorch's random generators. `config` and `extra` must be JSON.
+
+    Raises ValueError when they are not. A temporary file that an earlier kill left behind is swept away.
+    """
+    path = Path(path)
+    tensors = {f"model.{name}": value for name, value in _weights(model).items()}
+    header: dict[str, Any] = {"format": FORMAT, "step": step, "config": config or {}, "extra": extra or {}}
+    tensors["rng.cpu"] = torch.get_rng_state()
+    for i in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
+        tensors[f"rng.cuda.{i}"] = torch.cuda.get_rng_state(i)
+    if optimizer is not None:
+        state = optimizer.state_dict()
+        header["param_groups"] = state["param_groups"]
+        for i, values in state["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": torch.as_tensor(value) for name, value in values.items()}
+    try:
+        text = json.dumps(header)
+    except TypeError as error:
+        raise ValueError(f"config, extra: expected what JSON can hold, {error}") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        save_file({name: value.detach().contiguous().cpu().clone() for name, value in tensors.items()}, temporary,
+                  metadata={"json": text})
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: str | Path, model: nn.Module | None = None, *, optimizer: torch.optim.Optimizer | None = None,
+                    restore_rng: bool = False) -> Checkpoint:
+    """Read a checkpoint into `model` (and `optimizer`, and the random generators), checking names and shapes first.
+
+    With no model it only reads the header, which is how one finds the configuration to build the model from. Raises
+    FileNotFoundError, and ValueError for a file that is damaged, of another kind, or does not fit; then nothing was changed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("json", "{}"))
+            if header.get("format") != FORMAT:
+                raise ValueError(f"{path}: not a checkpoint of this course (format {header.get('format')!r}, expected {FORMAT!r})")
+            wanted = model is not None or optimizer is not None or restore_rng
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if wanted else {}
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: damaged or not a safetensors file ({error}); delete it and train again") from None
+    if optimizer is not None and "param_groups" not in header:
+        raise ValueError(f"{path}: holds no optimiser state; it was saved for use, not for going on")
+    if model is not None:
+        _fill(path, model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    if optimizer is not None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, i, name = key.split(".", 2)
+                state.setdefault(int(i), {})[name] = value
+        optimizer.load_state_dict({"state": state, "param_groups": header["param_groups"]})
+    if restore_rng:
+        torch.set_rng_state(tensors["rng.cpu"])
+        for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+            if f"rng.cuda.{i}" in tensors:
+                torch.cuda.set_rng_state(tensors[f"rng.cuda.{i}"], i)
+    return Checkpoint(header["step"], header["config"], header["extra"])
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict with each shared tensor once, under its first name (tied embeddings stay tied on loading)."""
+    seen: set[int] = set()
+    kept = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        if id(value) not in seen:
+            seen.add(id(value))
+            kept[name] = value
+    return kept
+
+
+def _fill(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
+    own = _weights(model)
+    wrong = [f"{name} missing" for name in own if name not in weights]
+    wrong += [f"{name} unknown" for name in weights if name not in own]
+    wrong += [f"{name} is {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
+              for name in own if name in weights and weights[name].shape != own[name].shape]
+    if wrong:
+        raise ValueError(f"{path}: does not fit {type(model).__name__}: " + "; ".join(wrong[:5])
+                         + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""))
+    with torch.no_grad():
+        for name, value in weights.items():
+            own[name].copy_(value)

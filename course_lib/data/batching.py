@@ -1,0 +1,93 @@
+"""From lists of token ids to padded batches. A batch is a function of its number, so training resumes by counting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """A padded batch of sentence pairs. Masks are boolean, True = a real token.
+
+    source (B, S), source_mask (B, S); target_in (B, T) starts with <bos>, target_out (B, T) ends with <eos>: the decoder
+    reads target_in[t] and has to say target_out[t], one place further on. target_mask (B, T).
+    """
+
+    source: Tensor
+    source_mask: Tensor
+    target_in: Tensor
+    target_out: Tensor
+    target_mask: Tensor
+
+    def to(self, device: torch.device) -> "PairBatch":
+        """The same batch on `device`; from pinned memory the copy does not wait."""
+        move = lambda x: (x.pin_memory() if device.type == "cuda" and not x.is_cuda else x).to(device, non_blocking=True)
+        return PairBatch(*(move(getattr(self, field.name)) for field in fields(self)))
+
+
+def pad(sequences: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[Tensor, Tensor]:
+    """Lists of ids → ids (B, T) filled up with `pad_id`, and mask (B, T), True where the id is real.
+
+        pad([[5, 6], [7]])  →  [[5, 6], [7, 0]],  [[True, True], [True, False]]
+    """
+    if not sequences or any(len(s) == 0 for s in sequences):
+        raise ValueError(f"sequences: got {'none' if not sequences else 'an empty one'}, expected at least one id in each")
+    lengths = np.fromiter((len(s) for s in sequences), dtype=np.int64, count=len(sequences))
+    mask = np.arange(lengths.max()) < lengths[:, None]                                  # (B, T)
+    ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    ids[mask] = np.concatenate([np.asarray(s, dtype=np.int64) for s in sequences])
+    return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def collate_pairs(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, bos_id: int = 2, eos_id: int = 3,
+                  pad_id: int = 0) -> PairBatch:
+    """Pairs of id lists, without special tokens → one PairBatch. The source gets <eos>, the target <bos> in and <eos> out."""
+    source, source_mask = pad([[*s, eos_id] for s, _ in pairs], pad_id)
+    target_in, target_mask = pad([[bos_id, *t] for _, t in pairs], pad_id)
+    target_out, _ = pad([[*t, eos_id] for _, t in pairs], pad_id)
+    return PairBatch(source, source_mask, target_in, target_out, target_mask)
+
+
+class PairBatches:
+    """Endless shuffled batches of similar length, each a function of its number: batches[0], batches[1], …
+
+    Every epoch is a new permutation; within windows of `pool` batches the pairs are sorted by length, so little is padded,
+    and the order of the batches is shuffled again. The same (pairs, seed, number) gives the same batch in any process.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], batch_size: int, *, seed: int = 0,
+                 pool: int = 50, **special_ids: int):
+        if not pairs:
+            raise ValueError("pairs: got none, expected at least one pair of id lists")
+        if batch_size < 1:
+            raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
+        self.pairs, self.batch_size, self.seed, self.pool, self.special_ids = pairs, batch_size, seed, pool, special_ids
+        self.lengths = np.array([len(s) + len(t) for s, t in pairs])
+        self._epoch, self._order = -1, []
+
+    @property
+    def per_epoch(self) -> int:
+        """How many batches show every pair once; a last incomplete batch counts."""
+        return -(-len(self.pairs) // self.batch_size)
+
+    def __getitem__(self, number: int) -> PairBatch:
+        epoch, position = divmod(number, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._arrange(epoch)
+        return collate_pairs([self.pairs[i] for i in self._order[position]], **self.special_ids)
+
+    def _arrange(self, epoch: int) -> list[np.ndarray]:
+        random = np.random.default_rng([self.seed, epoch])
+        order, window = random.permutation(len(self.pairs)), self.batch_size * self.pool
+        windows = [order[i:i + window] for i in range(0, len(order), window)]
+        order = np.concatenate([w[np.argsort(self.lengths[w], kind="stable")] for w in windows])
+        batches = [order[i:i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        return [batches[i] for i in random.permutation(len(batches))]
+
+
+def in_order(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], batch_size: int = 256, **special_ids: int) -> list[PairBatch]:
+    """All pairs once, in their own order, for evaluation: a list of PairBatch."""
+    return [collate_pairs(pairs[i:i + batch_size], **special_ids) for i in range(0, len(pairs), batch_size)]

@@ -1,0 +1,47 @@
+"""Losses over (batch, time) with a mask. Each returns (sum, count), so that accumulation and several processes add up exactly."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.data.batching import PairBatch
+
+
+def token_log_probs(logits: Tensor, targets: Tensor) -> Tensor:
+    """log p(target) at each position: logits (B, T, V), targets (B, T) → (B, T), in float32 or wider."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    return logits.gather(-1, targets[..., None]).squeeze(-1) - logits.logsumexp(-1)     # (B, T)
+
+
+def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
+    """Mean of `values` where `mask` is True; 0 where a whole row is masked. What padding holds, even NaN, does not matter."""
+    if values.shape != mask.shape:
+        raise ValueError(f"mask: got shape {tuple(mask.shape)}, expected that of values, {tuple(values.shape)}")
+    kept = values.masked_fill(~mask, 0)
+    if dim is None:
+        return kept.sum() / mask.sum().clamp(min=1)
+    return kept.sum(dim) / mask.sum(dim).clamp(min=1)
+
+
+def token_cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Summed −log p(target) over real tokens, and their number. logits (B, T, V), targets (B, T), mask (B, T), True = counts.
+
+    With label smoothing ε the target is (1 − ε) of the true word and ε/V of every word (Szegedy et al. 2016, section 7).
+    Unmasked positions only are computed, so padding costs nothing and cannot leak into the loss.
+
+        loss_sum, count = token_cross_entropy(logits, targets, mask);  mean_nats = loss_sum / count
+    """
+    if logits.shape[:-1] != targets.shape or targets.shape != mask.shape:
+        raise ValueError(f"logits, targets, mask: got {tuple(logits.shape)}, {tuple(targets.shape)}, {tuple(mask.shape)}, "
+                         "expected (B, T, V), (B, T), (B, T)")
+    if mask.dtype != torch.bool:
+        raise ValueError(f"mask: got dtype {mask.dtype}, expected bool, True where a token counts")
+    kept = logits[mask]                                                                 # (N, V), N real tokens
+    kept = kept if kept.dtype == torch.float64 else kept.float()
+    return F.cross_entropy(kept, targets[mask], label_smoothing=label_smoothing, reduction="sum"), mask.sum()
+
+
+def seq2seq_loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Teacher-forced loss of an encoder–decoder on one batch: (sum, count)."""
+    logits = model(batch.source, batch.source_mask, batch.target_in)                    # (B, T, V)
+    return token_cross_entropy(logits, batch.target_out, batch.target_mask, label_smoothing)

@@ -1,0 +1,106 @@
+"""Where the code runs: device, precision, seeds, processes. Nothing here is global state that another module reads."""
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device called `name`, or the best one present: CUDA, then Apple's MPS, then the CPU.
+
+    Raises ValueError when `name` is asked for by hand and this machine does not have it.
+    """
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name is None:
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
+    kind = name.split(":")[0]
+    if kind not in present:
+        raise ValueError(f"device: got {name!r}, expected one of {', '.join(present)} (or cuda:0, cuda:1, …)")
+    device = torch.device(name)
+    if not present[kind] or (device.index or 0) >= max(1, torch.cuda.device_count()):
+        raise ValueError(f"device: {name!r} is not on this machine; leave it out to take the best one present")
+    return device
+
+
+def seed_everything(seed: int) -> torch.Generator:
+    """Seed Python, NumPy and PyTorch, and return a CPU generator with the same seed for draws that results quote."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    return torch.Generator().manual_seed(seed)
+
+
+def autocast(device: torch.device, precision: str = "float32") -> AbstractContextManager:
+    """Mixed precision for the forward pass: `bfloat16` casts matrix products, `float32` changes nothing."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    dtype = PRECISIONS[precision]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Distributed:
+    """Which process this is: `rank` of `world_size`, computing on `device`. One process: rank 0 of 1."""
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_main(self) -> bool:
+        """True in the one process that prints, evaluates and saves."""
+        return self.rank == 0
+
+    def sum(self, value: float) -> float:
+        """The sum of `value` over all processes (a count of tokens, a loss)."""
+        if self.world_size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64 if self.device.type != "mps" else torch.float32, device=self.device)
+        dist.all_reduce(total)
+        return total.item()
+
+
+@contextmanager
+def distributed(device: str | None = None) -> Iterator[Distributed]:
+    """The process group that `torchrun` asked for (nccl on GPUs, gloo on CPUs); without torchrun, one process.
+
+        with distributed() as context:
+            train(model, ..., context=context)
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield Distributed(device=pick_device(device))
+        return
+    chosen = pick_device(device)
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(chosen)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Distributed(dist.get_rank(), dist.get_world_size(), chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def check_ids(name: str, ids: torch.Tensor, vocab_size: int) -> None:
+    """Raise ValueError unless `ids` is a non-empty integer tensor within [0, vocab_size): a GPU would only assert.
+
+    Inside `torch.compile` the check is left out, since it reads values; call the model once uncompiled, or check the data.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if ids.dtype not in (torch.long, torch.int):
+        raise ValueError(f"{name}: got dtype {ids.dtype}, expected integer token ids")
+    if ids.numel() == 0:
+        raise ValueError(f"{name}: got an empty batch of shape {tuple(ids.shape)}")
+    low, high = (value.item() for value in torch.aminmax(ids))
+    if low < 0 or high >= vocab_size:
+        raise ValueError(f"{name}: got token id {low if low < 0 else high}, expected 0 … {vocab_size - 1} (the vocabulary)")
