@@ -1,0 +1,229 @@
+"""From text to ids and back: by characters and by words. A vocabulary is a list of strings; an id is a place in it.
+
+The first four places are the same everywhere: <pad> 0, <unk> 1, <bos> 2, <eos> 3. Text that happens to contain "<pad>" is
+text: it is split like any other and never becomes a special id.
+"""
+
+import json
+import os
+import secrets
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from operator import index
+from pathlib import Path
+from typing import Protocol, Self
+
+import regex
+
+SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
+FORMAT = "course_lib tokenizer 1"
+
+
+class Tokenizer(Protocol):
+    """What every tokenizer of the course can do; models and recipes ask for nothing else."""
+
+    vocab_size: int
+    pad_id: int
+    unk_id: int
+    bos_id: int
+    eos_id: int
+
+    def encode(self, text: str, bos: bool = False, eos: bool = False) -> list[int]:
+        """Text → ids, with <bos> before and <eos> behind when asked for."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Ids → text; <pad>, <bos> and <eos> are dropped."""
+
+    def save(self, path: str | Path) -> None:
+        """Write one readable JSON file."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote."""
+
+
+class _Vocabulary:
+    """The part that characters and words share: tokens ↔ ids, training by counts, JSON."""
+
+    kind: str
+    pad_id, unk_id, bos_id, eos_id = range(4)
+
+    def __init__(self, tokens: Sequence[str], lowercase: bool = False):
+        if tuple(tokens[:4]) != SPECIALS or len(set(tokens)) != len(tokens) or not all(isinstance(t, str) for t in tokens):
+            raise ValueError(f"tokens: got {list(tokens[:5])} …, expected distinct strings that start with {', '.join(SPECIALS)}")
+        self.vocabulary, self.lowercase = list(tokens), bool(lowercase)
+        self._id_of = {token: i for i, token in enumerate(self.vocabulary[4:], start=4)}
+
+    @classmethod
+    def _count(cls, texts: Iterable[str], lowercase: bool = False) -> Counter[str]:
+        if isinstance(texts, str):
+            raise ValueError("texts: got one string, expected several (a list of strings)")
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(cls.split(text.lower() if lowercase else text))
+        if not counts:
+            raise ValueError("texts: got no text to learn from, expected at least one word")
+        return counts
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are, the four special ones included."""
+        return len(self.vocabulary)
+
+    def to_ids(self, tokens: Iterable[str]) -> list[int]:
+        """Tokens → ids; a token that is not in the vocabulary becomes <unk>."""
+        lookup = self._id_of
+        return [lookup.get(token, 1) for token in tokens]
+
+    def to_tokens(self, ids: Iterable[int]) -> list[str]:
+        """Ids → tokens, the special ones included. Raises ValueError for an id outside the vocabulary."""
+        tokens, size, found = self.vocabulary, len(self.vocabulary), []
+        for i in ids:
+            if not hasattr(i, "__index__") or not 0 <= (place := index(i)) < size:
+                raise ValueError(f"ids: got {i}, expected whole numbers 0 … {size - 1} (the vocabulary)")
+            found.append(tokens[place])
+        return found
+
+    def encode(self, text: str, bos: bool = False, eos: bool = False) -> list[int]:
+        """Text → ids, with <bos> before and <eos> behind when asked for; what was never seen becomes <unk>."""
+        if not isinstance(text, str):
+            raise ValueError(f"text: got {type(text).__name__}, expected a string (for tokens there is to_ids)")
+        ids = self.to_ids(self.split(text.lower() if self.lowercase else text))
+        return [2] * bos + ids + [3] * eos
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Ids → text; <pad>, <bos> and <eos> are dropped, <unk> stays visible."""
+        dropped = (SPECIALS[0], SPECIALS[2], SPECIALS[3])
+        return self.join([token for token in self.to_tokens(ids) if token not in dropped])
+
+    def save(self, path: str | Path) -> None:
+        """Write one readable JSON file; whoever kills the process finds the previous file whole."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"format": FORMAT, "kind": self.kind, "lowercase": self.lowercase, "vocabulary": self.vocabulary}
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump(content, file, ensure_ascii=False, indent=0)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote. Raises FileNotFoundError, and ValueError for a file that is damaged or of another kind."""
+        kind, vocabulary, lowercase = _read(Path(path))
+        if kind != cls.kind:
+            raise ValueError(f"{path}: got a tokenizer of {kind}, expected one of {cls.kind}")
+        try:
+            return cls(vocabulary, lowercase)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> tuple[str, list[str], bool]:
+    """Kind, vocabulary and the lower-case flag of a tokenizer file; ValueError when it is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a tokenizer file, {error}") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a tokenizer file, expected the format {FORMAT!r}")
+    kind, vocabulary, lowercase = (content.get(key) for key in ("kind", "vocabulary", "lowercase"))
+    if not isinstance(vocabulary, list) or not isinstance(lowercase, bool):
+        raise ValueError(f"{path}: expected a list 'vocabulary' and true or false for 'lowercase'")
+    return kind, vocabulary, lowercase
+
+
+class CharTokenizer(_Vocabulary):
+    """One id per character (Unicode code point), in code point order: nothing is lost, sequences are long.
+
+        CharTokenizer.train(["abba"]).encode("ab!")  →  [4, 5, 1]
+    """
+
+    kind = "characters"
+
+    @classmethod
+    def train(cls, texts: Iterable[str]) -> Self:
+        """Every character of `texts` gets an id. Raises ValueError when there is none."""
+        return cls([*SPECIALS, *sorted(cls._count(texts))])
+
+    @staticmethod
+    def split(text: str) -> list[str]:
+        """The characters of a text."""
+        return list(text)
+
+    @staticmethod
+    def join(tokens: Iterable[str]) -> str:
+        """The text that the characters make."""
+        return "".join(tokens)
+
+
+# What counts as one word; the first alternative that fits wins.
+_TOKEN = regex.compile(r"""
+      (?:\p{L}\.){2,}                                            # U.S.   z.B.
+    | \p{N}+ (?: [.,:] \p{N}+ )+                                 # 3.5   1,000   10:30
+    | (?i: \b (?: [cdjlmnst] | (?:jus|lors|puis|quoi)? qu ) ['’] (?=\p{L}) )    # French: l'  d'  qu'  before a word
+    | (?: (?<!\S) - )? [\p{L}\p{M}\p{N}]++ (?: ['’\-‑] [\p{L}\p{M}\p{N}]++ )* (?: - (?=[\s,]) )?
+                                                                 # word   don't   T-shirt   2nd   방에서   Herbst-   -helm
+    | \.{2,} | -{2,}
+    | \S                                                         # any other sign stands alone
+""", regex.VERBOSE)
+_STICKS_LEFT = frozenset(". , ! ? ; : ) ] } % … ... .. ’ ° ' / ”".split())           # no space before
+_STICKS_RIGHT = frozenset("( [ { $ £ € # @ ‘ „ ‚ / ¿ ¡".split())                    # no space behind
+_QUOTES = dict.fromkeys('"“”„', "double") | dict.fromkeys("«»", "angular")           # the second of a kind closes
+_ELISION = regex.compile(r"(?i)(?:[cdjlmnst]|(?:jus|lors|puis|quoi)?qu)['’]")
+
+
+class WordTokenizer(_Vocabulary):
+    """One id per word or sign of punctuation; frequent words first, ties in code point order; the rest is <unk>.
+
+        WordTokenizer.split("Don't panic!")            →  ["Don't", "panic", "!"]
+        WordTokenizer.join(["Don't", "panic", "!"])    →  "Don't panic!"
+    """
+
+    kind = "words"
+
+    @classmethod
+    def train(cls, texts: Iterable[str], max_vocab: int | None = None, min_count: int = 1, lowercase: bool = False) -> Self:
+        """Keep the words seen at least `min_count` times, at most `max_vocab` ids with the four special ones."""
+        if max_vocab is not None and max_vocab <= len(SPECIALS):
+            raise ValueError(f"max_vocab: got {max_vocab}, expected more than the {len(SPECIALS)} special tokens")
+        if min_count < 1:
+            raise ValueError(f"min_count: got {min_count}, expected at least 1")
+        ranked = sorted(cls._count(texts, lowercase).items(), key=lambda item: (-item[1], item[0]))
+        words = [word for word, count in ranked if count >= min_count]
+        if not words:
+            raise ValueError(f"min_count: no word was seen {min_count} times; the most frequent one {ranked[0][1]} times")
+        return cls([*SPECIALS, *words][:max_vocab], lowercase)
+
+    @staticmethod
+    def split(text: str) -> list[str]:
+        """Words and signs of a text, composed to Unicode NFC; every kind of space separates and is dropped."""
+        return _TOKEN.findall(unicodedata.normalize("NFC", text))
+
+    @staticmethod
+    def join(tokens: Iterable[str]) -> str:
+        """The text that the words make: spaces between words, none before . , ! ? or inside brackets and quotes."""
+        pieces: list[str] = []
+        open_quotes: set[str] = set()
+        glue = True                                                     # True: the next token follows without a space
+        for token in tokens:
+            pair = _QUOTES.get(token)
+            closes = pair in open_quotes
+            pieces += [token] if glue or closes or (token in _STICKS_LEFT and pair is None) else [" ", token]
+            if pair is not None:
+                open_quotes ^= {pair}
+            glue = token in _STICKS_RIGHT or (pair is not None and not closes) or _ELISION.fullmatch(token) is not None
+        return "".join(pieces)
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer in a file, whatever its kind. Raises FileNotFoundError, and ValueError for any other file."""
+    found, kinds = _read(Path(path))[0], {kind.kind: kind for kind in (CharTokenizer, WordTokenizer)}
+    if found not in kinds:
+        raise ValueError(f"{path}: got a tokenizer of {found!r}, expected one of {', '.join(kinds)}")
+    return kinds[found].load(path)
