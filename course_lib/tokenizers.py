@@ -1,7 +1,7 @@
-"""From text to ids and back: by characters and by words. A vocabulary is a list of strings; an id is a place in it.
+"""From text to ids and back, by characters and words. An id is a place in the vocabulary, a list of strings.
 
-The first four places are the same everywhere: <pad> 0, <unk> 1, <bos> 2, <eos> 3. Text that happens to contain "<pad>" is
-text: it is split like any other and never becomes a special id.
+The first four places are the same everywhere: <pad> 0, <unk> 1, <bos> 2, <eos> 3. Text that happens to
+contain "<pad>" is text: it is split like any other and never becomes a special id.
 """
 
 import json
@@ -50,8 +50,10 @@ class _Vocabulary:
     pad_id, unk_id, bos_id, eos_id = range(4)
 
     def __init__(self, tokens: Sequence[str], lowercase: bool = False):
-        if tuple(tokens[:4]) != SPECIALS or len(set(tokens)) != len(tokens) or not all(isinstance(t, str) for t in tokens):
-            raise ValueError(f"tokens: got {list(tokens[:5])} …, expected distinct strings that start with {', '.join(SPECIALS)}")
+        distinct = all(isinstance(token, str) for token in tokens) and len(set(tokens)) == len(tokens)
+        if not distinct or tuple(tokens[:4]) != SPECIALS:
+            raise ValueError(f"tokens: got {list(tokens[:5])} …, "
+                             f"expected distinct strings that start with {', '.join(SPECIALS)}")
         self.vocabulary, self.lowercase = list(tokens), bool(lowercase)
         self._id_of = {token: i for i, token in enumerate(self.vocabulary[4:], start=4)}
 
@@ -80,15 +82,19 @@ class _Vocabulary:
         """Ids → tokens, the special ones included. Raises ValueError for an id outside the vocabulary."""
         tokens, size, found = self.vocabulary, len(self.vocabulary), []
         for i in ids:
-            if not hasattr(i, "__index__") or not 0 <= (place := index(i)) < size:
+            try:
+                place = index(i)
+            except TypeError:
+                place = -1
+            if not 0 <= place < size:
                 raise ValueError(f"ids: got {i}, expected whole numbers 0 … {size - 1} (the vocabulary)")
             found.append(tokens[place])
         return found
 
     def encode(self, text: str, bos: bool = False, eos: bool = False) -> list[int]:
-        """Text → ids, with <bos> before and <eos> behind when asked for; what was never seen becomes <unk>."""
+        """Text → ids, with <bos> before and <eos> behind when asked for; unknown tokens become <unk>."""
         if not isinstance(text, str):
-            raise ValueError(f"text: got {type(text).__name__}, expected a string (for tokens there is to_ids)")
+            raise ValueError(f"text: got {type(text).__name__}, expected a string (tokens: to_ids)")
         ids = self.to_ids(self.split(text.lower() if self.lowercase else text))
         return [2] * bos + ids + [3] * eos
 
@@ -101,7 +107,8 @@ class _Vocabulary:
         """Write one readable JSON file; whoever kills the process finds the previous file whole."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"format": FORMAT, "kind": self.kind, "lowercase": self.lowercase, "vocabulary": self.vocabulary}
+        content = {"format": FORMAT, "kind": self.kind, "lowercase": self.lowercase,
+                   "vocabulary": self.vocabulary}
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
             with open(temporary, "w", encoding="utf-8") as file:
@@ -114,13 +121,13 @@ class _Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote. Raises FileNotFoundError, and ValueError for a file that is damaged or of another kind."""
+        """Read what `save` wrote. Raises FileNotFoundError, ValueError for a damaged or wrong file."""
         kind, vocabulary, lowercase = _read(Path(path))
         if kind != cls.kind:
             raise ValueError(f"{path}: got a tokenizer of {kind}, expected one of {cls.kind}")
         try:
             return cls(vocabulary, lowercase)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
 
@@ -166,20 +173,20 @@ class CharTokenizer(_Vocabulary):
 _TOKEN = regex.compile(r"""
       (?:\p{L}\.){2,}                                            # U.S.   z.B.
     | \p{N}+ (?: [.,:] \p{N}+ )+                                 # 3.5   1,000   10:30
-    | (?i: \b (?: [cdjlmnst] | (?:jus|lors|puis|quoi)? qu ) ['’] (?=\p{L}) )    # French: l'  d'  qu'  before a word
+    | (?i: \b (?: [cdjlmnst] | (?:jus|lors|puis|quoi)? qu ) ['’] (?=\p{L}) )    # French: l'  d'  qu'
     | (?: (?<!\S) - )? [\p{L}\p{M}\p{N}]++ (?: ['’\-‑] [\p{L}\p{M}\p{N}]++ )* (?: - (?=[\s,]) )?
-                                                                 # word   don't   T-shirt   2nd   방에서   Herbst-   -helm
+                                                                 # don't   T-shirt   2nd   방에서   Herbst-
     | \.{2,} | -{2,}
     | \S                                                         # any other sign stands alone
 """, regex.VERBOSE)
-_STICKS_LEFT = frozenset(". , ! ? ; : ) ] } % … ... .. ’ ° ' / ”".split())           # no space before
-_STICKS_RIGHT = frozenset("( [ { $ £ € # @ ‘ „ ‚ / ¿ ¡".split())                    # no space behind
-_QUOTES = dict.fromkeys('"“”„', "double") | dict.fromkeys("«»", "angular")           # the second of a kind closes
+_STICKS_LEFT = frozenset(". , ! ? ; : ) ] } % … ... .. ’ ° ' /".split())      # no space before
+_STICKS_RIGHT = frozenset("( [ { $ £ € # @ ‘ „ ‚ / ¿ ¡".split())               # no space behind
+_QUOTES = dict.fromkeys('"“”„', "double") | dict.fromkeys("«»", "angular")      # the second of a kind closes
 _ELISION = regex.compile(r"(?i)(?:[cdjlmnst]|(?:jus|lors|puis|quoi)?qu)['’]")
 
 
 class WordTokenizer(_Vocabulary):
-    """One id per word or sign of punctuation; frequent words first, ties in code point order; the rest is <unk>.
+    """One id per word or punctuation sign; frequent words first, ties in code point order; the rest is <unk>.
 
         WordTokenizer.split("Don't panic!")            →  ["Don't", "panic", "!"]
         WordTokenizer.join(["Don't", "panic", "!"])    →  "Don't panic!"
@@ -188,41 +195,44 @@ class WordTokenizer(_Vocabulary):
     kind = "words"
 
     @classmethod
-    def train(cls, texts: Iterable[str], max_vocab: int | None = None, min_count: int = 1, lowercase: bool = False) -> Self:
-        """Keep the words seen at least `min_count` times, at most `max_vocab` ids with the four special ones."""
+    def train(cls, texts: Iterable[str], max_vocab: int | None = None, min_count: int = 1,
+              lowercase: bool = False) -> Self:
+        """Keep the words seen at least `min_count` times, at most `max_vocab` ids with the special ones."""
         if max_vocab is not None and max_vocab <= len(SPECIALS):
-            raise ValueError(f"max_vocab: got {max_vocab}, expected more than the {len(SPECIALS)} special tokens")
+            raise ValueError(f"max_vocab: got {max_vocab}, expected more than {len(SPECIALS)}")
         if min_count < 1:
             raise ValueError(f"min_count: got {min_count}, expected at least 1")
         ranked = sorted(cls._count(texts, lowercase).items(), key=lambda item: (-item[1], item[0]))
         words = [word for word, count in ranked if count >= min_count]
         if not words:
-            raise ValueError(f"min_count: no word was seen {min_count} times; the most frequent one {ranked[0][1]} times")
+            raise ValueError(f"min_count: no word was seen {min_count} times; "
+                             f"the most frequent one, {ranked[0][1]} times")
         return cls([*SPECIALS, *words][:max_vocab], lowercase)
 
     @staticmethod
     def split(text: str) -> list[str]:
-        """Words and signs of a text, composed to Unicode NFC; every kind of space separates and is dropped."""
+        """Words and signs of a text, composed to Unicode NFC; any kind of space separates and is dropped."""
         return _TOKEN.findall(unicodedata.normalize("NFC", text))
 
     @staticmethod
     def join(tokens: Iterable[str]) -> str:
-        """The text that the words make: spaces between words, none before . , ! ? or inside brackets and quotes."""
+        """The text that the words make: a space between words, none before . , ! ? or inside quotes."""
         pieces: list[str] = []
         open_quotes: set[str] = set()
-        glue = True                                                     # True: the next token follows without a space
+        glue = True                                                 # the next token follows without a space
         for token in tokens:
             pair = _QUOTES.get(token)
             closes = pair in open_quotes
-            pieces += [token] if glue or closes or (token in _STICKS_LEFT and pair is None) else [" ", token]
+            pieces += [token] if glue or closes or token in _STICKS_LEFT else [" ", token]
             if pair is not None:
                 open_quotes ^= {pair}
-            glue = token in _STICKS_RIGHT or (pair is not None and not closes) or _ELISION.fullmatch(token) is not None
+            opens = pair is not None and not closes
+            glue = opens or token in _STICKS_RIGHT or _ELISION.fullmatch(token) is not None
         return "".join(pieces)
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer in a file, whatever its kind. Raises FileNotFoundError, and ValueError for any other file."""
+    """The tokenizer in a file, whatever its kind. Raises FileNotFoundError, ValueError for any other file."""
     found, kinds = _read(Path(path))[0], {kind.kind: kind for kind in (CharTokenizer, WordTokenizer)}
     if found not in kinds:
         raise ValueError(f"{path}: got a tokenizer of {found!r}, expected one of {', '.join(kinds)}")

@@ -34,7 +34,7 @@ def test_real_text_is_split_and_joined_exactly(text, tokens):
 
 
 @pytest.mark.parametrize("text, joined", [
-    ("Bonjour\u00a0! Ça va\u202f?", "Bonjour! Ça va?"),                    # French spaces before signs are dropped
+    ("Bonjour\u00a0! Ça va\u202f?", "Bonjour! Ça va?"),        # French spaces before signs are dropped
     ("Il dit «\u00a0oui\u00a0» .", "Il dit «oui»."),
     ("  a \t b\n\nc\u3000d ", "a b c d"),
 ])
@@ -44,6 +44,11 @@ def test_every_kind_of_space_separates(text, joined):
 
 def test_composed_and_decomposed_letters_are_one_word():
     assert WordTokenizer.split("Tu\u0308r") == WordTokenizer.split("Tür") == ["Tür"]
+
+
+def test_quotes_of_a_second_quotation_open_again():
+    text = 'He said "yes", she said "no" and „Halt“ and «oui».'
+    assert WordTokenizer.join(WordTokenizer.split(text)) == text
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=60))
@@ -58,7 +63,8 @@ def test_frequent_words_come_first_and_ties_go_by_code_point():
     tokenizer = WordTokenizer.train(["b a c", "c B", "c a"])
     assert tokenizer.vocabulary == [*SPECIALS, "c", "a", "B", "b"]
     assert WordTokenizer.train(["c a", "c B", "b a c"]).vocabulary == tokenizer.vocabulary
-    assert WordTokenizer.train(["b a c", "c B", "c a"], lowercase=True).vocabulary == [*SPECIALS, "c", "a", "b"]
+    lowered = WordTokenizer.train(["b a c", "c B", "c a"], lowercase=True)
+    assert lowered.vocabulary == [*SPECIALS, "c", "a", "b"]
 
 
 def test_max_vocab_counts_the_special_tokens_and_min_count_drops_rare_words():
@@ -101,6 +107,7 @@ def test_ids_may_be_numpy_or_torch():
     (lambda t: t.decode([4, 99]), "ids: got 99, expected whole numbers 0 … 6"),
     (lambda t: t.decode([-1]), "ids: got -1"),
     (lambda t: t.decode([4.0]), "ids: got 4.0, expected whole numbers"),
+    (lambda t: t.decode(torch.tensor([4.0])), "ids: got 4.0, expected whole numbers"),
     (lambda t: t.decode("ab"), "ids: got a"),
     (lambda t: t.encode(["a"]), "text: got list"),
     (lambda t: WordTokenizer.train([]), "texts: got no text"),
@@ -118,7 +125,8 @@ def test_bad_input_is_named(call, named):
         call(CharTokenizer.train(["abc"]))
 
 
-@pytest.mark.parametrize("tokenizer", [CharTokenizer.train(["Tür 방"]), WordTokenizer.train(["Die Tür 방"], lowercase=True)])
+@pytest.mark.parametrize("tokenizer", [CharTokenizer.train(["Tür 방"]),
+                                       WordTokenizer.train(["Die Tür 방"], lowercase=True)])
 def test_a_saved_tokenizer_comes_back_equal(tokenizer, tmp_path):
     path = tmp_path / "new folder" / "tokenizer.json"
     tokenizer.save(path)
