@@ -57,7 +57,7 @@ class FileStatus:
 
 def cache_folder() -> Path:
     """The user's cache: the folder in COURSE_CACHE, or the platform's own place for caches."""
-    return Path(os.environ.get("COURSE_CACHE") or pooch.os_cache("course_lib")).expanduser().absolute()
+    return Path(os.environ.get("COURSE_CACHE") or pooch.os_cache("course_lib")).expanduser().resolve()
 
 
 def data_folder() -> Path | None:
@@ -65,7 +65,7 @@ def data_folder() -> Path | None:
     value = os.environ.get("COURSE_DATA")
     if not value:
         return None
-    folder = Path(value).expanduser().absolute()
+    folder = Path(value).expanduser().resolve()
     if not folder.is_dir():
         raise DataError(f"COURSE_DATA is {value!r}, which is not a folder. Set it to the folder that holds "
                         "the data files, or unset it so that the course downloads its own copies.")

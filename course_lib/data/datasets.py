@@ -101,23 +101,26 @@ def fetch(name: str, transfer: Transfer | None = None) -> list[Path]:
             raise DamagedFile(
                 f"{name}: {status.difference()}. Copy the file again without any conversion (some tools "
                 "change line ends), or unset COURSE_DATA so that the course downloads its own copy.")
+    try:
+        paths = [status.path if status.ok else download(status.file, transfer) for status in statuses]
+    except DatasetNotFound as error:
+        statuses = verify(name)
+        if missing := [status for status in statuses if not status.ok]:
+            raise DatasetNotFound(f"{name}: {error} {_by_hand(name, missing)}") from error
+        return [status.path for status in statuses]         # another process was luckier
     if not all(status.ok for status in statuses):
         print(f"{dataset.title}. Licence: {dataset.licence}. {dataset.licence_note} Source: {dataset.source}",
               file=sys.stderr)
-    try:
-        return [status.path if status.ok else download(status.file, transfer) for status in statuses]
-    except DatasetNotFound as error:
-        raise DatasetNotFound(f"{name}: {error} {_by_hand(dataset)}") from error
+    return paths
 
 
-def _by_hand(dataset: Dataset) -> str:
+def _by_hand(name: str, missing: list[FileStatus]) -> str:
     """What to do later with a network, or without one at all."""
-    missing = [status.file for status in verify(dataset.name) if not status.ok]
-    more = f" (and the other {len(missing) - 1} missing files likewise)" if len(missing) > 1 else ""
-    first, place = missing[0], cache_folder() / missing[0].path
-    return (f"Fetch it with: python3 -m course_lib data fetch {dataset.name}. Without a network, "
-            f"download {first.urls[0]} elsewhere and put it at {place}{more}, "
-            f"or set COURSE_DATA to a folder that holds {first.path}.")
+    first, rest = missing[0], len(missing) - 1
+    more = f" (and the other {rest} missing files likewise)" if rest else ""
+    return (f"The command is: python3 -m course_lib data fetch {name}. If this computer has no network, "
+            f"download {first.file.urls[0]} elsewhere and put it at {cache_folder() / first.file.path}{more}, "
+            f"or set COURSE_DATA to a folder that holds {first.file.path}.")
 
 
 def lookup(name: str) -> Dataset:
