@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.data.batching import PairBatch
+from course_lib.runtime import check_ids
 
 
 def token_log_probs(logits: Tensor, targets: Tensor) -> Tensor:
@@ -36,9 +37,13 @@ def token_cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor, label_smo
                          "expected (B, T, V), (B, T), (B, T)")
     if mask.dtype != torch.bool:
         raise ValueError(f"mask: got dtype {mask.dtype}, expected bool, True where a token counts")
-    kept = logits[mask]                                                                 # (N, V), N real tokens
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing: got {label_smoothing}, expected 0 … 1")
+    kept, wanted = logits[mask], targets[mask]                                          # (N, V), (N,): N real tokens
+    if len(wanted):
+        check_ids("targets", wanted, logits.shape[-1])                                  # −100, too, is an error, not "ignore"
     kept = kept if kept.dtype == torch.float64 else kept.float()
-    return F.cross_entropy(kept, targets[mask], label_smoothing=label_smoothing, reduction="sum"), mask.sum()
+    return F.cross_entropy(kept, wanted, label_smoothing=label_smoothing, reduction="sum"), mask.sum()
 
 
 def seq2seq_loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
