@@ -1,0 +1,235 @@
+"""Losses against sums written out by hand, and laws that the zero, the unmasked and the shifted loss break."""
+
+import math
+
+import pytest
+import torch
+
+from course_lib.data.batching import collate_pairs
+from course_lib.losses import masked_mean, seq2seq_loss, token_cross_entropy, token_log_probs
+
+
+def example(batch=3, length=5, vocab=7, seed=0, dtype=torch.float64):
+    g = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(batch, length, vocab, dtype=dtype, generator=g)
+    targets = torch.randint(0, vocab, (batch, length), generator=g)
+    mask = torch.arange(length) < torch.randint(1, length, (batch, 1), generator=g)     # every row has padding
+    return logits, targets, mask
+
+
+def by_hand(logits, targets, mask, smoothing=0.0):
+    """−(1 − ε) log p(target) − ε/V Σ_v log p(v), in plain Python, position by position."""
+    total, count, vocab = 0.0, 0, logits.shape[-1]
+    for row, target_row, mask_row in zip(logits.tolist(), targets.tolist(), mask.tolist()):
+        for scores, target, counts in zip(row, target_row, mask_row):
+            if counts:
+                norm = math.log(math.fsum(math.exp(s) for s in scores))
+                logp = [s - norm for s in scores]
+                total -= (1 - smoothing) * logp[target] + smoothing / vocab * math.fsum(logp)
+                count += 1
+    return total, count
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_cross_entropy_equals_the_sum_written_out(seed, smoothing):
+    logits, targets, mask = example(seed=seed)
+    expected, count = by_hand(logits, targets, mask, smoothing)
+    loss, n = token_cross_entropy(logits, targets, mask, smoothing)
+    assert loss.item() == pytest.approx(expected, rel=1e-13) and n.item() == count
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_equal_scores_cost_log_v_a_token(smoothing):
+    _, targets, mask = example()
+    loss, n = token_cross_entropy(torch.zeros(*targets.shape, 7), targets, mask, smoothing)
+    assert loss.item() / n.item() == pytest.approx(math.log(7), rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_gradient_is_probability_minus_target_and_zero_in_the_padding(smoothing):
+    logits, targets, mask = example()
+    logits.requires_grad_()
+    token_cross_entropy(logits, targets, mask, smoothing)[0].backward()
+    wanted = torch.full_like(logits, smoothing / 7).scatter_add_(
+        -1, targets[..., None], torch.full((*targets.shape, 1), 1 - smoothing, dtype=torch.float64))
+    expected = (logits.detach().exp() / logits.detach().exp().sum(-1, keepdim=True) - wanted) * mask[..., None]
+    torch.testing.assert_close(logits.grad, expected, rtol=0, atol=1e-14)
+    assert not logits.grad[~mask].any()
+
+
+# The laws every token loss here has to obey. Each takes the loss; each mutant below breaks at least one.
+def law_bad_is_worse_than_good(loss):
+    _, targets, mask = example()
+    right = 20 * torch.nn.functional.one_hot(targets, 7).double()
+    good, n = loss(right, targets, mask)
+    bad, _ = loss(right.roll(1, -1), targets, mask)
+    assert good / n < 1e-6 and abs(bad / n - 20) < 1e-6
+
+
+def law_padding_does_not_matter(loss):
+    logits, targets, mask = example()
+    before = loss(logits, targets, mask)
+    other, wild = logits.clone(), targets.clone()
+    other[~mask], wild[~mask] = torch.nan, 10**9
+    other.requires_grad_()
+    after = loss(other, wild, mask)
+    after[0].backward()
+    assert torch.equal(after[0], before[0]) and torch.equal(after[1], before[1]) and not other.grad.isnan().any()
+    wider = [torch.nn.functional.pad(t, (0, 0) * (t.dim() - 2) + (0, 4)) for t in (logits, targets, mask)]
+    assert torch.isclose(loss(*wider)[0], before[0], rtol=1e-13) and loss(*wider)[1] == before[1]
+
+
+def law_parts_add_up(loss):
+    logits, targets, mask = example(batch=6)
+    whole = loss(logits, targets, mask)
+    parts = [loss(logits[i], targets[i], mask[i]) for i in (slice(0, 1), slice(1, 4), slice(4, 6))]
+    assert torch.isclose(sum(p[0] for p in parts), whole[0], rtol=1e-13) and sum(p[1] for p in parts) == whole[1]
+
+
+def law_position_t_is_scored_by_logits_t(loss):
+    logits, targets, mask = example()
+    logits.requires_grad_()
+    for t in range(3):
+        only = torch.zeros_like(mask).index_fill_(1, torch.tensor([t]), True)
+        grad, = torch.autograd.grad(loss(logits, targets, only)[0], logits)
+        assert grad[:, t].any(1).all() and not grad[:, t + 1:].any() and not grad[:, :t].any()
+        assert (grad[:, t].argmin(-1) == targets[:, t]).all()           # only the target's score wants to rise
+
+
+LAWS = [law for name, law in sorted(globals().items()) if name.startswith("law_")]
+
+
+def mean_per_batch(logits, targets, mask):
+    loss, n = token_cross_entropy(logits, targets, mask)
+    return loss / n, n
+
+
+def shifted(logits, targets, mask):
+    return token_cross_entropy(logits[:, :-1], targets[:, 1:], mask[:, 1:])
+
+
+MUTANTS = {
+    "zero": lambda logits, targets, mask: (logits.nan_to_num().sum() * 0, mask.sum()),
+    "unmasked": lambda logits, targets, mask: token_cross_entropy(logits, targets % 7, torch.ones_like(mask)),
+    "mask only counted": lambda logits, targets, mask: (
+        token_cross_entropy(logits, targets % 7, torch.ones_like(mask))[0], mask.sum()),
+    "multiplied by the mask": lambda logits, targets, mask: (
+        -(token_log_probs(logits, targets % 7) * mask).sum(), mask.sum()),       # NaN · 0 is NaN
+    "shifted": shifted,
+    "mean": mean_per_batch,
+    "padding counted": lambda logits, targets, mask: (
+        token_cross_entropy(logits, targets, mask)[0], torch.tensor(mask.numel())),
+    "wrong sign": lambda logits, targets, mask: (-token_cross_entropy(logits, targets, mask)[0], mask.sum()),
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_cross_entropy_obeys(law):
+    law(token_cross_entropy)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_laws_reject(mutant):
+    broken = []
+    for law in LAWS:
+        try:
+            law(MUTANTS[mutant])
+        except (AssertionError, RuntimeError):
+            broken.append(law)
+    assert broken, f"no law notices the {mutant} loss"
+
+
+def test_nothing_to_count_costs_nothing():
+    logits, targets, mask = example()
+    logits.requires_grad_()
+    loss, n = token_cross_entropy(logits, targets, torch.zeros_like(mask))
+    loss.backward()
+    assert loss == 0 and n == 0 and not logits.grad.any()
+
+
+class Oracle(torch.nn.Module):
+    """A model that says what `say` makes of its inputs, with near certainty."""
+
+    def __init__(self, say):
+        super().__init__()
+        self.say = say
+
+    def forward(self, source, source_mask, target_in):
+        return 30 * torch.nn.functional.one_hot(self.say(source, target_in), 9).float()
+
+
+def test_seq2seq_loss_wants_the_next_word_not_the_one_it_was_given():
+    batch = collate_pairs([([4, 5], [6, 7, 8]), ([5], [4]), ([8], [5, 4])])
+    knows_next = Oracle(lambda source, target_in: batch.target_out)
+    repeats = Oracle(lambda source, target_in: target_in)
+    loss, n = seq2seq_loss(knows_next, batch)
+    assert n == 4 + 2 + 3 and loss < 1e-6
+    loss, n = seq2seq_loss(repeats, batch)
+    assert loss / n == pytest.approx(30, rel=1e-6)                      # a shifted loss would be 0 here
+    smoothed, _ = seq2seq_loss(knows_next, batch, label_smoothing=0.09)
+    assert smoothed / n == pytest.approx(0.09 * 8 / 9 * 30, rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_log_probs_are_those_of_a_distribution(dtype):
+    logits, targets, _ = example(dtype=torch.float64)
+    logits = logits.to(dtype)
+    every = torch.stack([token_log_probs(logits, torch.full_like(targets, v)) for v in range(7)], dim=-1)
+    assert every.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    torch.testing.assert_close(every.exp().sum(-1), torch.ones_like(every[..., 0]))
+    said = torch.distributions.Categorical(logits=logits.to(every.dtype)).log_prob(targets)
+    torch.testing.assert_close(token_log_probs(logits, targets), said)
+
+
+def test_log_probs_survive_huge_scores():
+    logits = torch.tensor([[[1e4, -1e4, 0.0]]])
+    assert token_log_probs(logits, torch.tensor([[0]])) == 0 and token_log_probs(logits, torch.tensor([[1]])) == -2e4
+
+
+def test_cross_entropy_of_half_precision_is_summed_in_float32():
+    logits, targets, mask = (t.repeat(400, 1, *[1] * (t.dim() - 2)) for t in example())
+    expected, _ = by_hand(logits.bfloat16(), targets, mask)
+    loss, _ = token_cross_entropy(logits.bfloat16(), targets, mask)
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("dim", [None, 0, 1])
+def test_masked_mean_is_the_mean_of_what_is_kept(dim):
+    values, _, mask = example(vocab=1)
+    values = values.squeeze(-1).masked_fill(~mask, torch.nan).requires_grad_()
+    mean = masked_mean(values, mask, dim)
+    kept = values.detach().numpy(), mask.numpy()
+    if dim is None:
+        assert mean.item() == pytest.approx(kept[0][kept[1]].mean(), rel=1e-14)
+    else:
+        lines = zip(*kept) if dim == 1 else zip(kept[0].T, kept[1].T)
+        expected = [line[m].mean() if m.any() else 0.0 for line, m in lines]
+        torch.testing.assert_close(mean, torch.tensor(expected, dtype=torch.float64), rtol=1e-14, atol=0)
+    mean.sum().backward()
+    assert not values.grad.isnan().any() and not values.grad[~mask].any()
+
+
+def test_masked_mean_of_nothing_is_zero():
+    values, mask = torch.full((2, 3), torch.nan), torch.zeros(2, 3, dtype=torch.bool)
+    assert masked_mean(values, mask) == 0 and not masked_mean(values, mask, 1).any()
+
+
+L, T, M = example()
+BAD = {
+    "shapes of logits": (lambda: token_cross_entropy(L[:, :4], T, M),
+                         r"logits, targets, mask: got \(3, 4, 7\), \(3, 5\), \(3, 5\), expected \(B, T, V\)"),
+    "shape of mask": (lambda: token_cross_entropy(L, T, M[:, 1:]), r"logits, targets, mask: got .*\(3, 4\), expected"),
+    "kind of mask": (lambda: token_cross_entropy(L, T, M.float()), r"mask: got dtype torch.float32, expected bool"),
+    "id beyond the vocabulary": (lambda: token_cross_entropy(L, T + 7, M), r"targets: got token id \d+, expected 0 … 6"),
+    "ignored id": (lambda: token_cross_entropy(L, torch.full_like(T, -100), M), r"targets: got token id -100, expected"),
+    "label smoothing": (lambda: token_cross_entropy(L, T, M, 1.5), r"label_smoothing: got 1.5, expected 0 … 1"),
+    "mean": (lambda: masked_mean(L[..., 0], M[:1]), r"mask: got shape \(1, 5\), expected that of values, \(3, 5\)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_named(case):
+    call, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        call()
