@@ -1,10 +1,14 @@
 """Turning scores into words: greedy, sampled and beam search, over one small protocol that every model here implements."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from course_lib.data.batching import pad
+from course_lib.tokenizers import Tokenizer
 
 
 class Decodable(Protocol):
@@ -133,3 +137,26 @@ def beam_search(model: Decodable, *inputs: Tensor, beam_size: int = 4, eos_id: i
     for i in (~finished).nonzero().flatten().tolist():                                  # nothing ended in time: the best so far
         best[i], best_log_prob[i] = said[i, 0].tolist(), scores[i, 0]
     return Generated(best, best_log_prob, finished)
+
+
+def translate(model: Decodable, source: Tokenizer, target: Tokenizer, texts: Sequence[str], *, beam_size: int = 1,
+              length_penalty: float = 1.0, max_len: int = 60, batch_size: int = 128) -> list[str]:
+    """Translate `texts` in order: greedily, or by beam search when beam_size > 1, in batches of similar length.
+
+    Words outside the vocabulary go in as <unk>; a <unk> that comes out is left out. Runs where the model is.
+    """
+    if not texts:
+        raise ValueError("texts: got none, expected at least one sentence")
+    if isinstance(texts, str):
+        raise ValueError("texts: got one string, expected several (a list of strings)")
+    device = next(model.parameters()).device
+    encoded = [source.encode(text, eos=True) for text in texts]
+    order, found = sorted(range(len(texts)), key=lambda i: len(encoded[i])), [""] * len(texts)
+    for first in range(0, len(order), batch_size):
+        rows = order[first:first + batch_size]
+        inputs = (part.to(device) for part in pad([encoded[i] for i in rows], source.pad_id))
+        said = (greedy(model, *inputs, eos_id=target.eos_id, max_len=max_len) if beam_size == 1 else
+                beam_search(model, *inputs, beam_size=beam_size, eos_id=target.eos_id, max_len=max_len, length_penalty=length_penalty))
+        for i, ids in zip(rows, said.ids):
+            found[i] = target.decode([token for token in ids if token != target.unk_id])
+    return found

@@ -30,6 +30,7 @@ class Seq2SeqConfig:
     attention: str = "additive"
     bidirectional: bool = True
     dropout: float = 0.0
+    tie_embeddings: bool = False     # one matrix reads the target words and scores them (Press & Wolf 2017)
     bos_id: int = 2
 
     def __post_init__(self):
@@ -67,6 +68,8 @@ class Seq2Seq(nn.Module):
         self.dropout = nn.Dropout(c.dropout)
         for embedding in (self.source_embedding, self.target_embedding):
             nn.init.normal_(embedding.weight, std=c.d_embed**-0.5)
+        if c.tie_embeddings:
+            self.output.weight = self.target_embedding.weight
 
     def encode(self, source: Tensor, source_mask: Tensor) -> DecoderState:
         """source (B, S) ids, source_mask (B, S), True = a word → the state before the first target word."""
