@@ -21,7 +21,7 @@ from course_lib.data.datasets import REGISTRY, DataError, cache_folder, verify
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
 PYTHON = (3, 11)
-CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS, PROC = Path("/sys/fs/cgroup"), Path("/proc/self")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
             click.echo(f"{check.status:<4}  {check.name:<{width}}  {check.found}")
             if check.fix:
                 click.echo(f"      {'':<{width}}  fix: {check.fix}")
-        click.echo(f"\nTo fix before the course runs: {failed}" if failed else "\nAll the course needs is here.")
+        click.echo(f"\nTo fix before the course runs: {failed}" if failed else "\nAll that it needs is here.")
     context.exit(1 if failed else 0)
 
 
@@ -67,7 +67,7 @@ def diagnose() -> list[Check]:
             checks.extend(part())
         except Exception as error:      # a doctor that dies helps nobody
             checks.append(Check(part.__name__.removeprefix("check_"), "fail",
-                                f"{type(error).__name__}: {error}", "report this line to the course's authors"))
+                                f"{type(error).__name__}: {error}", "report this to the course's authors"))
     return checks
 
 
@@ -99,7 +99,7 @@ def check_packages(path: Path = ROOT / "requirements.txt") -> Iterator[Check]:
 
 
 def read_requirements(text: str) -> list[Requirement]:
-    """The requirements that hold on this platform; options such as --index-url and comments are passed over."""
+    """The requirements that hold on this platform; comments and options such as --index-url are skipped."""
     found = []
     for line in text.replace("\\\n", " ").splitlines():
         line = re.split(r"(?:^|\s)#|\s--", line, maxsplit=1)[0].strip()
@@ -134,25 +134,26 @@ def usable_cores() -> float:
     """Cores by affinity and container quota, a fraction where the quota is one."""
     process = psutil.Process()
     count = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
-    shares = [value.split() for value in _limits("cpu.max")]            # "quota period" in µs, or "max period"
+    shares = [value.split() for value in _limits("cpu.max")]         # "quota period" in µs, or "max period"
     return min([float(count), *(int(quota) / int(period) for quota, period in shares if quota != "max")])
 
 
 def usable_memory() -> int:
     """Bytes of memory by hardware and container limit."""
-    limits = [int(value) for value in _limits("memory.max") if value != "max"]
-    return min([psutil.virtual_memory().total, *limits])
+    limits = [*_limits("memory.max"), *_limits("memory.limit_in_bytes", "memory")]
+    return min([psutil.virtual_memory().total, *(int(value) for value in limits if value != "max")])
 
 
-def _limits(name: str) -> list[str]:
-    """The values of a control-group file (version 2) for this process's group and every group above it."""
+def _limits(name: str, controller: str = "") -> list[str]:
+    """The values of a control-group file for this process's group and all above (no controller: v2)."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        rows = [line.split(":", 2) for line in (PROC / "cgroup").read_text().splitlines()]
     except OSError:
         return []
-    group = next((line[3:].strip("/") for line in lines if line.startswith("0::")), "")
-    folders = [CGROUPS / group, *(CGROUPS / group).parents]
-    files = [folder / name for folder in folders if folder.is_relative_to(CGROUPS)]
+    group = next((path.strip("/") for _, controllers, path in rows if controllers == controller), "")
+    root = CGROUPS / controller
+    folders = [root / group, *(root / group).parents]
+    files = [folder / name for folder in folders if folder.is_relative_to(root)]
     return [file.read_text().strip() for file in files if file.is_file()]
 
 
@@ -171,7 +172,7 @@ def check_gpu() -> Iterator[Check]:
         yield Check("GPU", "ok", "mps (Apple), shares the memory of the computer")
     elif shutil.which("nvidia-smi"):
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-        yield Check("GPU", "warn", f"nvidia-smi is here, but PyTorch {torch.__version__} ({built}) sees no GPU",
+        yield Check("GPU", "warn", f"nvidia-smi is here, PyTorch {torch.__version__} ({built}) sees no GPU",
                     "update the driver" if torch.version.cuda else "install the CUDA build from pytorch.org")
     else:
         yield Check("GPU", "ok", "none; the chapters are made for the CPU")

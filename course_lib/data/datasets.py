@@ -117,9 +117,10 @@ def fetch(name: str, transfer: Transfer | None = None) -> list[Path]:
 def _by_hand(name: str, missing: list[FileStatus]) -> str:
     """What to do later with a network, or without one at all."""
     first, rest = missing[0], len(missing) - 1
+    place = cache_folder() / first.file.path
     more = f" (and the other {rest} missing files likewise)" if rest else ""
     return (f"The command is: python3 -m course_lib data fetch {name}. If this computer has no network, "
-            f"download {first.file.urls[0]} elsewhere and put it at {cache_folder() / first.file.path}{more}, "
+            f"download {first.file.urls[0]} elsewhere and put it at {place}{more}, "
             f"or set COURSE_DATA to a folder that holds {first.file.path}.")
 
 
