@@ -1,0 +1,229 @@
+"""Noun phrases and prepositional phrases, inflected in both languages, with the words that translate each other linked.
+
+Every phrase is built once and kept: generation only looks up and joins.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from course_lib.data.tinytown.lexicon import (ADJECTIVES, ANIMALS, MEN, PEOPLE, PLACES, THINGS, WOMEN, Noun, rows)
+
+CASES = ("nom", "acc", "dat")
+
+# Endings by gender (m, f, n, p = plural) and case, German grammar's three tables and a half.
+ARTICLE = {"nom": {"m": "der", "f": "die", "n": "das", "p": "die"},
+           "acc": {"m": "den", "f": "die", "n": "das", "p": "die"},
+           "dat": {"m": "dem", "f": "der", "n": "dem", "p": "den"}}
+EIN_ENDING = {"nom": {"m": "", "f": "e", "n": "", "p": "e"},
+              "acc": {"m": "en", "f": "e", "n": "", "p": "e"},
+              "dat": {"m": "em", "f": "er", "n": "em", "p": "en"}}
+WEAK = {"nom": {"m": "e", "f": "e", "n": "e", "p": "en"},     # after der, die, das
+        "acc": {"m": "en", "f": "e", "n": "e", "p": "en"},
+        "dat": {"m": "en", "f": "en", "n": "en", "p": "en"}}
+MIXED = {"nom": {"m": "er", "f": "e", "n": "es", "p": "en"},  # after ein, kein, mein …
+         "acc": {"m": "en", "f": "e", "n": "es", "p": "en"},
+         "dat": {"m": "en", "f": "en", "n": "en", "p": "en"}}
+STRONG_PLURAL = {"nom": "e", "acc": "e", "dat": "en"}         # after zwei, drei, or with no determiner
+
+# The -ein determiners: English, German stem. "no" stands in the scope of a negation: not … a / any = kein.
+EIN_WORDS = {"a": "ein", "no": "kein", "my": "mein", "your": "dein", "our": "unser", "his": "sein", "her": "ihr",
+             "their": "ihr"}
+NUMBERS = {"two": "zwei", "three": "drei"}
+
+# English subject and object form, German nominative, accusative, dative, agreement.
+PRONOUNS = {"I": ("I", "me", "ich", "mich", "mir", "1s"), "you": ("you", "you", "du", "dich", "dir", "2s"),
+            "we": ("we", "us", "wir", "uns", "uns", "1p"), "he": ("he", "him", "er", "ihn", "ihm", "3s"),
+            "she": ("she", "her", "sie", "sie", "ihr", "3s"), "they": ("they", "them", "sie", "sie", "ihnen", "3p"),
+            "it.m": ("it", "it", "er", "ihn", "ihm", "3s"), "it.f": ("it", "it", "sie", "sie", "ihr", "3s"),
+            "it.n": ("it", "it", "es", "es", "ihm", "3s")}
+
+CONTRACTIONS = {("in", "dem"): "im", ("an", "dem"): "am", ("zu", "dem"): "zum", ("zu", "der"): "zur",
+                ("in", "das"): "ins"}
+
+Links = Sequence[int]
+LINK_TABLE = tuple((i, j) for i in range(64) for j in range(64))
+
+
+def link(i: int, j: int) -> int:
+    """The link (i_en, j_de) as one number 64 i + j, so that moving a phrase is one addition for each link."""
+    return 64 * i + j
+
+
+class Phrase:
+    """A piece of text in both languages: its tokens, and the links between them."""
+
+    __slots__ = ("en", "de", "links", "starts")
+
+    def __init__(self, en: Sequence[str], de: Sequence[str], links: Links, starts=None):
+        self.en, self.de, self.links = en, de, links
+        self.starts = starts  # where the parts of a clause begin: (positions in English, in German)
+
+    def __repr__(self) -> str:
+        return f"{' '.join(self.en)} | {' '.join(self.de)}"
+
+
+class NP(NamedTuple):
+    """A noun phrase: what it means (key) and what generation needs (its phrase in each case, agreement, pronoun)."""
+
+    key: tuple
+    cases: tuple[Phrase, Phrase, Phrase]
+    agreement: str  # "1s" … "3p"
+    gender: str     # "m", "f", "n", "p"
+    pronoun: str    # the pronoun that can stand for it: "he", "she", "they", "it.m", "it.f", "it.n"
+    kind: str       # "pron", "indef" (negated by kein), "def"
+    head: int       # position of the head noun, the same in both languages
+
+    def __repr__(self) -> str:
+        return f"NP({self.cases[0]})"
+
+
+def identity(n: int) -> Links:
+    return tuple(link(i, i) for i in range(n))
+
+
+def _noun(row: list[str], kind: str) -> Noun:
+    en, plural, de, de_plural, *tags = row
+    article, _, word = de.partition(" ")
+    word, _, oblique = word.partition("/")
+    gender = {"der": "m", "die": "f", "das": "n"}[article]
+    tags = tags[0].split() if tags else []
+    if "food" not in tags and kind == "thing":
+        tags.append("object")
+    return Noun(en, None if plural == "-" else plural, word, None if de_plural == "-" else de_plural, gender,
+                oblique or word, frozenset([kind, *tags]))
+
+
+NOUNS: dict[str, Noun] = {}
+for _table, _kind in ((THINGS, "thing"), (PEOPLE, "person"), (ANIMALS, "animal")):
+    NOUNS |= {row[0]: _noun(row, _kind) for row in rows(_table)}
+PLACE_PREPOSITIONS: dict[str, tuple[str, str]] = {}
+for _row in rows(PLACES):
+    NOUNS[_row[0]] = _noun([_row[0], "-", _row[1], "-", _row[3]], "place")
+    PLACE_PREPOSITIONS[_row[0]] = tuple(_row[2].split("/"))
+
+GERMAN_ADJECTIVE = {row[0]: row[1] for row in rows(ADJECTIVES)}
+ATTRIBUTIVE = {row[0]: row[2].split() for row in rows(ADJECTIVES)}
+PREDICATIVE = {row[0]: row[3].split() for row in rows(ADJECTIVES) if row[3] != "-"}
+WOMEN_SET, MEN_SET = frozenset(WOMEN), frozenset(MEN)
+
+
+def english_article(word: str) -> str:
+    """a or an, by the first sound of the next word (no word of Tinytown starts with a mute h or a spoken "you")."""
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def german_determiner(det: str, gender: str, case: str) -> str:
+    """The inflected German determiner: german_determiner("a", "m", "acc") is "einen"."""
+    if det == "the":
+        return ARTICLE[case][gender]
+    return NUMBERS[det] if det in NUMBERS else EIN_WORDS[det] + EIN_ENDING[case][gender]
+
+
+def adjective_ending(det: str, gender: str, case: str) -> str:
+    """adjective_ending("the", "m", "acc") is "en": den roten Ball."""
+    if det == "the":
+        return WEAK[case][gender]
+    return MIXED[case][gender] if det in EIN_WORDS else STRONG_PLURAL[case]
+
+
+def german_noun(noun: Noun, plural: bool, case: str) -> str:
+    """The German noun in its case; the dative plural adds -n unless the word ends in n or s."""
+    if not plural:
+        return noun.de if case == "nom" else noun.oblique
+    return noun.de_plural + ("n" if case == "dat" and noun.de_plural[-1] not in "ns" else "")
+
+
+@lru_cache(maxsize=None)
+def noun_phrase(det: str, adjectives: tuple[str, ...], word: str, plural: bool = False) -> NP:
+    """Build the noun phrase in all cases; det "" is none (bare plural).
+
+    >>> noun_phrase("a", ("red",), "ball").cases[1]
+    a red ball | einen roten Ball
+    """
+    noun = NOUNS[word]
+    gender = "p" if plural else noun.gender
+    en = (*adjectives, noun.en_plural if plural else noun.en)
+    article = {"a": english_article(en[0]), "no": "any" if plural else english_article(en[0]), "": ""}.get(det, det)
+    en = (article, *en) if article else en
+    cases = []
+    for case in CASES:
+        stems = [GERMAN_ADJECTIVE[a].removesuffix("e") + adjective_ending(det, gender, case) for a in adjectives]
+        de = (*stems, german_noun(noun, plural, case))
+        cases.append(Phrase(en, (german_determiner(det, gender, case), *de) if det else de, identity(len(en))))
+    if "person" in noun.tags and not plural:
+        pronoun = "he" if noun.gender == "m" else "she"
+    else:
+        pronoun = "they" if plural else "it." + gender
+    kind = "indef" if det in ("a", "no", "") else "def"
+    return NP(("noun", det, adjectives, word, plural), tuple(cases), "3p" if plural else "3s", gender, pronoun, kind,
+              len(en) - 1)
+
+
+@lru_cache(maxsize=None)
+def name(word: str) -> NP:
+    """Mia: the same in both languages and in all cases."""
+    phrase = Phrase((word,), (word,), identity(1))
+    gender, pronoun = ("f", "she") if word in WOMEN_SET else ("m", "he")
+    return NP(("name", word), (phrase,) * 3, "3s", gender, pronoun, "def", 0)
+
+
+@lru_cache(maxsize=None)
+def pronoun(key: str) -> NP:
+    """pronoun("it.m").cases[1] is it | ihn: the German form follows the gender of the noun it stands for."""
+    subject, obj, nom, acc, dat, agreement = PRONOUNS[key]
+    cases = tuple(Phrase((en,), (de,), identity(1)) for en, de in ((subject, nom), (obj, acc), (obj, dat)))
+    gender = key[-1] if key.startswith("it") else {"he": "m", "she": "f"}.get(key, "p")
+    return NP(("pron", key), cases, agreement, gender, key, "pron", 0)
+
+
+@lru_cache(maxsize=None)
+def both(a: NP, b: NP) -> NP:
+    """Mia and Tom | Mia und Tom."""
+    n = len(a.cases[0].en)
+    cases = tuple(Phrase((*x.en, "and", *y.en), (*x.de, "und", *y.de), identity(n + 1 + len(y.en)))
+                  for x, y in zip(a.cases, b.cases))
+    agreement = "1p" if "1s" in (a.agreement, b.agreement) else "3p"
+    return NP(("and", a.key, b.key), cases, agreement, "p", "we" if agreement == "1p" else "they", "def", a.head)
+
+
+# Relative and question words: the German form follows gender and case.
+RELATIVE = {"that": "thing", "who": "person"}
+
+
+@lru_cache(maxsize=None)
+def relative_pronoun(english: str, gender: str) -> NP:
+    """relative_pronoun("that", "m").cases[1] is that | den."""
+    cases = tuple(Phrase((english,), ("denen" if (c, gender) == ("dat", "p") else ARTICLE[c][gender],), identity(1))
+                  for c in CASES)
+    return NP(("rel", english, gender), cases, "3p" if gender == "p" else "3s", gender, "", "def", 0)
+
+
+QUESTION_WORDS = {"who": ("wer", "wen", "wem"), "what": ("was", "was", "was")}
+
+
+@lru_cache(maxsize=None)
+def question_word(english: str) -> NP:
+    """who | wer, what | was as subject or object."""
+    cases = tuple(Phrase((english,), (de,), identity(1)) for de in QUESTION_WORDS[english])
+    return NP(("wh", english), cases, "3s", "m", "", "def", 0)
+
+
+@lru_cache(maxsize=None)
+def prepositional(en: str, de: str, case: str, np: NP) -> Phrase:
+    """A prepositional phrase with its contraction: prepositional("in", "in", "dat", the garden) is in the garden | im Garten."""
+    inner = np.cases[CASES.index(case)]
+    words = tuple(en.split())
+    n = len(words)
+    short = CONTRACTIONS.get((de, inner.de[0]))
+    shift = link(n, 0 if short else 1)
+    links = tuple(link(i, 0) for i in range(n)) + tuple(k + shift for k in inner.links)
+    return Phrase((*words, *inner.en), (short, *inner.de[1:]) if short else (de, *inner.de), links)
+
+
+@lru_cache(maxsize=None)
+def fixed(text: str) -> Phrase:
+    """An adverbial from a table, "this morning/heute Morgen": word by word when the lengths agree, else all with all."""
+    en, de = (tuple(side.split()) for side in text.split("/"))
+    links = identity(len(en)) if len(en) == len(de) else tuple(link(i, j) for i in range(len(en)) for j in range(len(de)))
+    return Phrase(en, de, links)
