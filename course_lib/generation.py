@@ -47,7 +47,7 @@ def filter_logits(logits: Tensor, temperature: float = 1.0, top_k: int | None = 
     if top_k is not None and top_k < logits.shape[-1]:
         keep = torch.zeros_like(logits, dtype=torch.bool).scatter_(-1, logits.topk(top_k).indices, True)
         logits = logits.masked_fill(~keep, -torch.inf)
-    if top_p is not None:
+    if top_p is not None and top_p < 1:                                                 # 1 keeps all; rounding would not
         probs, order = logits.softmax(-1).sort(dim=-1, descending=True, stable=True)
         before = probs.cumsum(-1) - probs                                               # mass of all better words
         keep = torch.zeros_like(logits, dtype=torch.bool).scatter_(-1, order, before < top_p)
@@ -125,9 +125,7 @@ def beam_search(model: Decodable, *inputs: Tensor, beam_size: int = 4, eos_id: i
             best[i], best_score[i] = said[i, k[i]].tolist(), end_score[i]
             best_log_prob[i], finished[i] = ending[i, k[i]], True
         log_probs[..., eos_id] = -torch.inf
-        scores, chosen = log_probs.flatten(1).topk(min(beam_size, log_probs[0].numel()))          # (n, k) of the k·V
-        if scores.shape[1] < beam_size:
-            raise ValueError(f"beam_size: got {beam_size}, expected at most beams × vocabulary = {log_probs[0].numel()}")
+        scores, chosen = log_probs.flatten(1).topk(beam_size)                             # (n, k) of the k·V
         parent, token = chosen // logits.shape[-1], chosen % logits.shape[-1]
         said = torch.cat([said.gather(1, parent[..., None].expand(-1, -1, said.shape[2])), token[..., None]], dim=2)
         hopeless = scores[:, 0] / max_len**length_penalty <= best_score                 # a longer one only loses probability
