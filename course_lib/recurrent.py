@@ -67,7 +67,7 @@ class GRUCell(Cell):
         d = self.d_hidden
         reset, update = (projected[:, :2 * d] + recurrent[:, :2 * d]).sigmoid().chunk(2, dim=1)
         candidate = torch.tanh(torch.addcmul(projected[:, 2 * d:], reset, recurrent[:, 2 * d:]))
-        return torch.lerp(candidate, state, update)                                     # (B, H)
+        return torch.lerp(candidate, state.to(candidate.dtype), update)                 # (B, H); autocast may narrow it
 
 
 class LSTMCell(Cell):
