@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from course_lib.recurrent import CELLS, RecurrentEncoder, run_cell
+from course_lib.recurrent import CELLS, RecurrentEncoder, open_gates, run_cell
 
 LAYER = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 SINGLE = {"elman": nn.RNNCell, "gru": nn.GRUCell, "lstm": nn.LSTMCell}
@@ -90,6 +90,39 @@ def test_parameters_start_uniform_within_one_over_root_h(name):
         assert parameter.abs().max() <= 400**-0.5
     for weight in (cell.weight_ih, cell.weight_hh):                     # uniform: variance a²/3, mean 0
         assert weight.var().item() == pytest.approx(1 / (3 * 400), rel=0.02) and abs(weight.mean()) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_open_gates_keep_more_of_the_state(name):
+    encoder = RecurrentEncoder(name, D, H, bidirectional=True)
+    for parameter in encoder.parameters():
+        nn.init.zeros_(parameter)                                       # then a step keeps just what the gate lets through
+    open_gates(encoder, bias=1.0)
+    for cell in encoder.cells:
+        state = torch.arange(1.0, cell.n_states * H + 1)[None]
+        kept = cell(torch.randn(1, D), state)[:, -H:] / state[:, -H:]   # h of a GRU, c of an LSTM
+        assert kept.flatten().tolist() == pytest.approx([1 / (1 + 2.718281828**-1)] * H)
+
+
+def test_an_elman_cell_has_no_gate_to_open():
+    cell = CELLS["elman"](D, H)
+    before = cell.bias_ih.clone()
+    open_gates(cell)
+    assert torch.equal(cell.bias_ih, before)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_autocast_narrows_the_products_and_trains(name):
+    torch.manual_seed(0)
+    encoder, x = RecurrentEncoder(name, D, H, True), random(3, 6, D).float()
+    mask = torch.arange(6) < torch.tensor([[6], [3], [1]])
+    exact = encoder(x, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        annotations, final = encoder(x, mask)
+    (annotations.float().square().sum() + final.float().square().sum()).backward()
+    for got, expected in ((annotations, exact[0]), (final, exact[1])):
+        torch.testing.assert_close(got.float(), expected, rtol=0, atol=0.03)
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in encoder.parameters())
 
 
 @pytest.mark.parametrize("lengths", [[7, 1, 4, 5, 3], [1], [1, 1, 1], [2, 6], [4, 4]], ids=str)
