@@ -104,3 +104,14 @@ def check_ids(name: str, ids: torch.Tensor, vocab_size: int) -> None:
     low, high = (value.item() for value in torch.aminmax(ids))
     if low < 0 or high >= vocab_size:
         raise ValueError(f"{name}: got token id {low if low < 0 else high}, expected 0 … {vocab_size - 1} (the vocabulary)")
+
+
+def check_padding(name: str, mask: torch.Tensor) -> None:
+    """Raise ValueError unless each row of the boolean `mask` (B, T) holds words first, at least one, and then padding."""
+    if torch.compiler.is_compiling():
+        return
+    wrong = ~mask[:, 0] | (mask[:, 1:] & ~mask[:, :-1]).any(1)                          # (B,)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        expected = "words first, then padding" if mask[row].any() else "at least one word"
+        raise ValueError(f"{name}: row {row} is {mask[row].int().tolist()}, expected {expected} (True = a word)")

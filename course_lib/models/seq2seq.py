@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from course_lib.attention import ATTENTIONS, Memory
 from course_lib.recurrent import CELLS, RecurrentEncoder
-from course_lib.runtime import check_ids
+from course_lib.runtime import check_ids, check_padding
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Seq2SeqConfig:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(choices)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: got {self.dropout}, expected 0 ≤ dropout < 1")
+        if not 0 <= self.bos_id < self.target_vocab_size:
+            raise ValueError(f"bos_id: got {self.bos_id}, expected 0 … {self.target_vocab_size - 1} (the target vocabulary)")
 
 
 class DecoderState(NamedTuple):
@@ -74,9 +76,12 @@ class Seq2Seq(nn.Module):
     def encode(self, source: Tensor, source_mask: Tensor) -> DecoderState:
         """source (B, S) ids, source_mask (B, S), True = a word → the state before the first target word."""
         check_ids("source", source, self.config.source_vocab_size)
+        if source.dim() != 2:
+            raise ValueError(f"source: got shape {tuple(source.shape)}, expected (B, S)")
         if source_mask.shape != source.shape or source_mask.dtype != torch.bool:
             raise ValueError(f"source_mask: got {source_mask.dtype} {tuple(source_mask.shape)}, "
                              f"expected bool {tuple(source.shape)}, True = a word")
+        check_padding("source_mask", source_mask)
         annotations, final = self.encoder(self.dropout(self.source_embedding(source)), source_mask)  # (B, S, E), (B, F)
         return DecoderState(torch.tanh(self.bridge(final)), self.attention.prepare(annotations, source_mask, final))
 
@@ -98,6 +103,8 @@ class Seq2Seq(nn.Module):
     def forward(self, source: Tensor, source_mask: Tensor, target_in: Tensor) -> Tensor:
         """Teacher forcing: source (B, S), source_mask (B, S), target_in (B, T) starting with <bos> → logits (B, T, V)."""
         check_ids("target_in", target_in, self.config.target_vocab_size)
+        if target_in.dim() != 2 or len(target_in) != len(source):
+            raise ValueError(f"target_in: got {tuple(target_in.shape)}, expected {len(source)} rows, as many as source")
         state = self.encode(source, source_mask)
         embedded = self.dropout(self.target_embedding(target_in))                       # (B, T, d_embed)
         found = []
