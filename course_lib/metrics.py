@@ -11,7 +11,7 @@ import torch
 from sacrebleu.metrics import BLEU
 from torch import Tensor
 
-Link = tuple[int, int]                                  # (place in the target, place in the source), both from 0
+Link = tuple[int, int]                               # (place in the target, place in the source), both from 0
 Links = frozenset[Link]
 
 
@@ -34,7 +34,7 @@ def bits_per_byte(nll_sum: float, n_bytes: float) -> float:
 def exact_match(hyps: Sequence[Any], refs: Sequence[Any]) -> float:
     """The share of hypotheses that equal their reference entirely (texts, or token lists)."""
     _same_length(hyps=hyps, refs=refs)
-    return sum(hyp == ref for hyp, ref in zip(hyps, refs)) / len(refs)
+    return sum(hyp == ref for hyp, ref in zip(hyps, refs, strict=True)) / len(refs)
 
 
 class Bucket(NamedTuple):
@@ -56,7 +56,8 @@ def exact_match_by_length(hyps: Sequence[Any], refs: Sequence[Any], lengths: Seq
     _same_length(hyps=hyps, refs=refs, lengths=lengths)
     result = []
     for low, high in buckets:
-        right = [hyp == ref for hyp, ref, length in zip(hyps, refs, lengths) if low <= length <= high]
+        inside = (low <= length <= high for length in lengths)
+        right = [hyp == ref for hyp, ref, yes in zip(hyps, refs, inside, strict=True) if yes]
         rate = sum(right) / len(right) if right else math.nan
         interval = wilson_interval(sum(right), len(right)) if right else (0.0, 1.0)
         result.append(Bucket(low, high, rate, len(right), interval))
@@ -64,7 +65,7 @@ def exact_match_by_length(hyps: Sequence[Any], refs: Sequence[Any], lengths: Seq
 
 
 def corpus_bleu(hyps: Sequence[str], refs: Sequence[str], lowercase: bool = False) -> float:
-    """BLEU in percent (Papineni et al. 2002) by sacrebleu (Post 2018): detokenised text, one reference each."""
+    """BLEU in percent (Papineni et al. 2002) by sacrebleu (Post 2018): plain text, one reference each."""
     _same_length(hyps=hyps, refs=refs)
     for name, texts in (("hyps", hyps), ("refs", refs)):
         if wrong := {type(text).__name__ for text in texts} - {"str"}:
@@ -89,7 +90,7 @@ class AlignmentScores(NamedTuple):
 
 def alignment_scores(predicted: Sequence[Iterable[Link]], sure: Sequence[Iterable[Link]],
                      possible: Sequence[Iterable[Link]] | None = None) -> AlignmentScores:
-    """Och & Ney (2003), eqs. 20–21, over a corpus: one set of links a sentence. `possible` always contains `sure`.
+    """Och & Ney (2003) over a corpus, one set of links a sentence. `possible` always contains `sure`.
 
     precision |A ∩ P| / |A|, recall |A ∩ S| / |S|, AER = 1 − (|A ∩ S| + |A ∩ P|) / (|A| + |S|).
     Raises ValueError when the lists differ in length or nothing is linked on either side.
@@ -97,7 +98,7 @@ def alignment_scores(predicted: Sequence[Iterable[Link]], sure: Sequence[Iterabl
     possible = sure if possible is None else possible
     _same_length(predicted=predicted, sure=sure, possible=possible)
     n_predicted = n_sure = in_sure = in_possible = 0
-    for a, s, p in zip(*(map(_links, group) for group in (predicted, sure, possible))):
+    for a, s, p in zip(*(map(_links, group) for group in (predicted, sure, possible)), strict=True):
         n_predicted, n_sure = n_predicted + len(a), n_sure + len(s)
         in_sure, in_possible = in_sure + len(a & s), in_possible + len(a & (p | s))
     if n_predicted + n_sure == 0:
@@ -109,7 +110,7 @@ def alignment_scores(predicted: Sequence[Iterable[Link]], sure: Sequence[Iterabl
 
 def alignment_error_rate(predicted: Sequence[Iterable[Link]], sure: Sequence[Iterable[Link]],
                          possible: Sequence[Iterable[Link]] | None = None) -> float:
-    """AER of a corpus: 0 when every predicted link is possible and every sure one found (Och & Ney 2003, eq. 21).
+    """AER of a corpus (Och & Ney 2003): 0 when every predicted link is possible and every sure one found.
 
         alignment_error_rate([{(0, 0), (1, 1)}], [{(0, 0), (1, 2)}])  →  0.5
     """
@@ -117,18 +118,19 @@ def alignment_error_rate(predicted: Sequence[Iterable[Link]], sure: Sequence[Ite
 
 
 def alignments_from_weights(weights: Any, target_mask: Any, source_mask: Any) -> list[Links]:
-    """Attention maps (B, T, S) → links (t, s): each target word to its source word of largest weight, ties leftmost.
+    """Attention maps (B, T, S) → links (t, s): each target word to its heaviest source word, ties leftmost.
 
     target_mask (B, T) and source_mask (B, S), True = a word that may be linked; leave <eos> and padding out.
     """
     weights, target_mask, source_mask = (torch.as_tensor(x).detach().cpu().numpy()
                                          for x in (weights, target_mask, source_mask))
     if weights.ndim != 3 or weights.shape != (*target_mask.shape, source_mask.shape[-1]):
-        raise ValueError(f"weights: got shape {weights.shape} with masks {target_mask.shape} and {source_mask.shape}, "
-                         f"expected (B, T, S), (B, T) and (B, S)")
+        raise ValueError(f"weights: got shape {weights.shape} with masks {target_mask.shape} and "
+                         f"{source_mask.shape}, expected (B, T, S), (B, T) and (B, S)")
     best = np.where(source_mask[:, None, :], weights, -np.inf).argmax(-1)               # (B, T)
     linked = target_mask & source_mask.any(-1, keepdims=True)                           # (B, T)
-    return [frozenset((int(t), int(best[b, t])) for t in np.flatnonzero(linked[b])) for b in range(len(weights))]
+    return [frozenset((int(t), int(row[t])) for t in np.flatnonzero(has))
+            for row, has in zip(best, linked, strict=True)]
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -145,9 +147,9 @@ def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, flo
 
 def bootstrap_interval(values: Sequence[Any], statistic: Callable[[Any], float] = np.mean, n: int = 1000,
                        seed: int = 0, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap (Efron 1979): the middle `level` of the statistic over `n` resamples with replacement.
+    """Percentile bootstrap (Efron 1979): the middle `level` of the statistic over `n` resamples.
 
-    `values` may be numbers, or anything `statistic` takes a list of, such as (hypothesis, reference) pairs for BLEU.
+    `values` may be numbers, or anything `statistic` takes a list of, such as (hypothesis, reference) pairs.
     """
     if len(values) == 0:
         raise ValueError("values: got none, expected at least one")
@@ -155,7 +157,7 @@ def bootstrap_interval(values: Sequence[Any], statistic: Callable[[Any], float] 
         raise ValueError(f"n, level: got {n} and {level}, expected n ≥ 1 and 0 < level < 1")
     numbers = np.asarray(values) if np.isscalar(values[0]) and not isinstance(values[0], str) else None
     draws = np.random.default_rng(seed).integers(len(values), size=(n, len(values)))
-    results = [statistic(numbers[draw] if numbers is not None else [values[i] for i in draw]) for draw in draws]
+    results = [statistic([values[i] for i in draw] if numbers is None else numbers[draw]) for draw in draws]
     low, high = np.quantile(results, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -204,9 +206,9 @@ def same(mine: Any, theirs: Any, what: str = "mine and theirs", *, wrt: Any = No
          rtol: float | None = None, seed: int = 0) -> None:
     """Print one line when two results agree in shape and value (and gradient); else raise DifferentError.
 
-    `mine`, `theirs`: a tensor, array or number, or a tuple, list or dict of tensors. Differences count relative to
-    the largest entry expected. With `wrt` (tensors) the gradients of one random projection of the outputs (fixed by
-    `seed`) are compared too; `theirs_wrt` holds the library's own tensors where it does not share `wrt`.
+    `mine`, `theirs`: a tensor, array or number, or a tuple, list or dict of tensors. Differences count
+    relative to the largest entry expected. With `wrt` (tensors) the gradients of one random projection of the
+    outputs, fixed by `seed`, are compared too; `theirs_wrt`: the library's tensors where `wrt` is not shared.
 
         same(my_cell(x, h), library_cell(x, h), "GRU step", wrt=[x, h])
         same · GRU step: values and gradients equal (largest relative difference below 1e-10)
@@ -215,17 +217,19 @@ def same(mine: Any, theirs: Any, what: str = "mine and theirs", *, wrt: Any = No
     used = _compare(f"{what}: value", ours, expected, rtol)
     compared = "values"
     if wrt is not None:
-        gradients = (_gradients("mine", ours, _tensors(wrt), seed),
-                     _gradients("theirs", expected, _tensors(wrt if theirs_wrt is None else theirs_wrt), seed))
-        used, compared = max(used, _compare(f"{what}: gradient", *gradients, rtol)), "values and gradients"
-    print(f"same · {what}: {compared} equal" + (f" (largest relative difference below {used:.0e})" if used else ""))
+        gradients = _gradients("mine", ours, _tensors(wrt), seed)
+        library = _gradients("theirs", expected, _tensors(wrt if theirs_wrt is None else theirs_wrt), seed)
+        used = max(used, _compare(f"{what}: gradient", gradients, library, rtol))
+        compared = "values and gradients"
+    within = f" (largest relative difference below {used:.0e})" if used else ""
+    print(f"same · {what}: {compared} equal{within}")
 
 
 def _tensors(value: Any) -> dict[str, Tensor]:
     """The tensors in a value, each under the name of its place."""
     if isinstance(value, dict):
         parts = list(value.items())
-    elif isinstance(value, (list, tuple)) and any(isinstance(part, (Tensor, np.ndarray, dict)) for part in value):
+    elif isinstance(value, list | tuple) and any(isinstance(x, Tensor | np.ndarray | dict) for x in value):
         parts = list(enumerate(value))
     else:
         return {"": value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))}
@@ -233,15 +237,15 @@ def _tensors(value: Any) -> dict[str, Tensor]:
 
 
 def _gradients(side: str, outputs: dict[str, Tensor], wrt: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Gradients of Σ r·output, r normal and the same for both sides; an input that is not used has gradient 0."""
+    """Gradients of Σ r·output, r normal and the same on both sides; an input not used has gradient 0."""
     generator = torch.Generator().manual_seed(seed)
     projections = [(output, torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output))
                    for output in outputs.values() if output.is_floating_point()]
     terms = [(output * r).sum() for output, r in projections if output.requires_grad]
     if not terms:
-        raise ValueError(f"{side}: no output depends on a tensor that requires gradients, so wrt cannot be compared")
+        raise ValueError(f"{side}: no output requires gradients, so those by wrt cannot be compared")
     found = torch.autograd.grad(sum(terms), list(wrt.values()), retain_graph=True, allow_unused=True)
-    return {name: torch.zeros_like(x) if g is None else g for (name, x), g in zip(wrt.items(), found)}
+    return {name: torch.zeros_like(wrt[name]) if g is None else g for name, g in zip(wrt, found, strict=True)}
 
 
 def _compare(what: str, mine: dict[str, Tensor], theirs: dict[str, Tensor], rtol: float | None) -> float:
@@ -257,7 +261,7 @@ def _compare(what: str, mine: dict[str, Tensor], theirs: dict[str, Tensor], rtol
         x, y = (tensor.detach().cpu().to(torch.float64) for tensor in (a, b))
         finite = y[y.isfinite()].abs()
         scale = finite.max().item() if finite.numel() and finite.any() else 1.0
-        gap = torch.where(x == y, 0.0, (x - y).abs() / scale)           # equal infinities are equal; NaN is not
+        gap = torch.where(x == y, 0.0, (x - y).abs() / scale)         # equal infinities are equal; NaN is not
         if not (gap <= allowed).all():
             worst = int(gap.nan_to_num(math.inf, math.inf).argmax())
             place = [int(i) for i in np.unravel_index(worst, x.shape)]

@@ -179,9 +179,9 @@ _TOKEN = regex.compile(r"""
     | \.{2,} | -{2,}
     | \S                                                         # any other sign stands alone
 """, regex.VERBOSE)
-_STICKS_LEFT = frozenset(". , ! ? ; : ) ] } % … ... .. ’ ° ' /".split())      # no space before
-_STICKS_RIGHT = frozenset("( [ { $ £ € # @ ‘ „ ‚ / ¿ ¡".split())               # no space behind
-_QUOTES = dict.fromkeys('"“”„', "double") | dict.fromkeys("«»", "angular")      # the second of a kind closes
+_STICKS_LEFT = frozenset(".,!?;:)]}%…’°'/") | {"..", "..."}               # no space before
+_STICKS_RIGHT = frozenset("([{$£€#@‘„‚/¿¡")                              # no space behind
+_QUOTES = dict.fromkeys('"“”„', "double") | dict.fromkeys("«»", "angular")  # the second closes
 _ELISION = regex.compile(r"(?i)(?:[cdjlmnst]|(?:jus|lors|puis|quoi)?qu)['’]")
 
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from course_lib.data.tinytown import translation_pairs
 from course_lib.tokenizers import SPECIALS, CharTokenizer, WordTokenizer, load_tokenizer
 
 # text, tokens separated by "|"; joining the tokens gives the text back
@@ -31,6 +32,14 @@ EXACT = [
 def test_real_text_is_split_and_joined_exactly(text, tokens):
     assert WordTokenizer.split(text) == tokens.split("|")
     assert WordTokenizer.join(tokens.split("|")) == text
+
+
+@pytest.mark.parametrize("split", ["train", "longer"])
+def test_tinytown_sentences_are_split_into_their_tokens_and_joined_again(split):
+    for pair in translation_pairs(3000, seed=11, split=split):
+        for tokens, text in ((pair.en, pair.en_text), (pair.de, pair.de_text)):
+            assert tuple(WordTokenizer.split(text)) == tokens
+            assert WordTokenizer.join(tokens) == text
 
 
 @pytest.mark.parametrize("text, joined", [
