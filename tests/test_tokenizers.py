@@ -34,7 +34,7 @@ def test_real_text_is_split_and_joined_exactly(text, tokens):
     assert WordTokenizer.join(tokens.split("|")) == text
 
 
-@pytest.mark.parametrize("split", ["train", "longer"])
+@pytest.mark.parametrize("split", ["train", "test", "unseen"])
 def test_tinytown_sentences_are_split_into_their_tokens_and_joined_again(split):
     for pair in translation_pairs(3000, seed=11, split=split):
         for tokens, text in ((pair.en, pair.en_text), (pair.de, pair.de_text)):
