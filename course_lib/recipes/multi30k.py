@@ -23,9 +23,10 @@ from course_lib.tokenizers import WordTokenizer
 from course_lib.training import History, TrainingConfig, train
 
 ATTENTIONS = ("additive", "none")
+STEPS = 2250
 
 
-def run(out: str | Path, *, attention: str = "additive", steps: int = 2250, evaluate_every: int = 450, device: str | None = None,
+def run(out: str | Path, *, attention: str = "additive", steps: int = STEPS, evaluate_every: int = 450, device: str | None = None,
         precision: str = "float32", seed: int = 0, progress: bool = True) -> History:
     """Train, with sacrebleu BLEU on test_2016_flickr every `evaluate_every` steps (greedy); 453 steps show every pair once.
 
@@ -49,6 +50,16 @@ def run(out: str | Path, *, attention: str = "additive", steps: int = 2250, eval
         score = partial(bleu, lambda texts: translate(model, german, english, texts))
         return train(model, batches, partial(seq2seq_loss, label_smoothing=0.1), training, context=context, evaluate=score,
                      checkpoint=out / "model.safetensors", model_config=asdict(config), progress=progress)
+
+
+def folder(attention: str = "additive") -> Path:
+    """Where `python3 -m course_lib train` keeps this model, unless told otherwise."""
+    return Path(__file__).resolve().parents[2] / "out" / "train" / f"multi30k_{attention}"
+
+
+def trained(attention: str = "additive") -> bool:
+    """Whether that model is there."""
+    return (folder(attention) / "model.safetensors").is_file()
 
 
 def bleu(translator: Callable[[list[str]], list[str]], split: str = "test_2016_flickr") -> dict[str, float]:
