@@ -54,7 +54,7 @@ def sentence_split(sentence: str) -> str:
 
     The same on every machine. "Go." and "go!" fall together, so differing in punctuation only never crosses.
     """
-    key = "".join(c for c in sentence.casefold() if c.isalnum())
+    key = "".join(filter(str.isalnum, sentence.casefold()))
     bucket = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % 10
     return {0: "valid", 1: "test"}.get(bucket, "train")
 
@@ -68,10 +68,12 @@ def parse_multi30k(files: Mapping[str, Path], source: str, target: str, split: s
 def parse_manythings(files: Mapping[str, Path], source: str, target: str, split: str) -> Pairs:
     """English is the first column; a third one, where there is one, says who wrote the sentences."""
     (path,) = files.values()
-    rows = [line.split("\t") for line in lines(zip_text(path, path.name.replace("-eng.zip", ".txt")))]
-    pairs = dict.fromkeys((tidy(row[0]), tidy(row[1])) for row in rows)         # in order, without repeats
-    kept = [(english, other) for english, other in pairs if sentence_split(english) == split]
-    return kept if source == "en" else [(other, english) for english, other in kept]
+    kept: dict[tuple[str, str], None] = {}          # in order, without repeats
+    for line in lines(zip_text(path, path.name.replace("-eng.zip", ".txt"))):
+        english, other = map(tidy, line.split("\t")[:2])
+        if sentence_split(english) == split:
+            kept[(english, other) if source == "en" else (other, english)] = None
+    return list(kept)
 
 
 def parse_text(files: Mapping[str, Path], split: str) -> str:
