@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -191,23 +192,33 @@ def _packages(venv: Path) -> set[str]:
             for path in venv.glob(pattern)}
 
 
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[int]:
-    """Hold a file lock: one set-up at a time. The system lets go of it when its holders end, however they end."""
+def lock(path: Path, wait: bool = True) -> Iterator[int]:
+    """Hold a file lock, or raise Busy where `wait` is False. The system lets go of it when its holders end, however
+    they end; yields the descriptor, for a child that shall hold it as well."""
     with open(path, "a+b") as file:
         if os.name == "nt":
             import msvcrt
             take = lambda: msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)    # noqa: E731
-            wait = lambda: msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)     # noqa: E731
         else:
             import fcntl
             take = lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)     # noqa: E731
-            wait = lambda: fcntl.flock(file, fcntl.LOCK_EX)                     # noqa: E731
-        try:
-            take()
-        except OSError:
-            say("another course_lib is setting up .venv; waiting for it")
-            wait()
+        told = False
+        while True:
+            try:
+                take()
+                break
+            except (BlockingIOError, PermissionError):      # taken; other errors are the disk's
+                if not wait:
+                    raise Busy from None
+                if not told:
+                    told = True
+                    say("another course_lib is setting up .venv; waiting for it")
+                time.sleep(0.5)
         yield file.fileno()
 
 
