@@ -151,6 +151,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 LONG, SHORT = TEXT + b"one line more\n", TEXT[:-20]
+STOP = (len(TEXT) // download.CHUNK + 1) * download.CHUNK       # unpacking ends with the first chunk too many
 FAULTS = {  # what the server does, what the message says, how many requests are made
     "wrong bytes": (sends(TEXT.replace(b"7", b"8")), "another file came", 1),
     "too long": (sends(LONG), f"of {len(LONG):,} bytes", 1),
@@ -161,7 +162,7 @@ FAULTS = {  # what the server does, what the message says, how many requests are
     "cut off, chunked": (chunked(TEXT[:30000]), "cut off", 2),
     "packed on the way, cut off": (sends(PACKED[:9000], Content_Encoding="gzip"), "garbled or cut off", 2),
     "packed on the way, not gzip": (sends(TEXT[:9000], Content_Encoding="gzip"), "garbled or cut off", 2),
-    "unpacks to far more": (sends(gzip.compress(bytes(10**7)), Content_Encoding="gzip"), "another file", 1),
+    "unpacks to far more": (sends(gzip.compress(bytes(10**7)), Content_Encoding="gzip"), f"of {STOP:,} bytes", 1),
     "endless": (endless, "another file came", 1),
     "login page": (sends(b"<html>Log in</html>", Content_Type="text/html"), "log in and try again", 1),
     "404": (sends(b"no", 404), "answered 404 Not Found", 1),
