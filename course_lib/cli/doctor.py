@@ -52,7 +52,8 @@ def doctor(context: click.Context, as_json: bool) -> None:
             click.echo(f"{check.status:<4}  {check.name:<{width}}  {check.found}")
             if check.fix:
                 click.echo(f"      {'':<{width}}  fix: {check.fix}")
-        click.echo(f"\nTo fix before the course runs: {failed}" if failed else "\nAll that it needs is here.")
+        click.echo()
+        click.echo(f"To fix before the course runs: {failed}" if failed else "All that the course needs is here.")
     context.exit(1 if failed else 0)
 
 

@@ -162,7 +162,7 @@ FAULTS = {  # what the server does, what the message says, how many requests are
     "cut off, chunked": (chunked(TEXT[:30000]), "cut off", 2),
     "packed on the way, cut off": (sends(PACKED[:9000], Content_Encoding="gzip"), "garbled or cut off", 2),
     "packed on the way, not gzip": (sends(TEXT[:9000], Content_Encoding="gzip"), "garbled or cut off", 2),
-    "unpacks to far more": (sends(gzip.compress(bytes(10**7)), Content_Encoding="gzip"), f"of {STOP:,} bytes", 1),
+    "unpacks to far more": (sends(gzip.compress(bytes(10**7)), Content_Encoding="gzip"), f"of {STOP:,} b", 1),
     "endless": (endless, "another file came", 1),
     "login page": (sends(b"<html>Log in</html>", Content_Type="text/html"), "log in and try again", 1),
     "404": (sends(b"no", 404), "answered 404 Not Found", 1),
