@@ -53,7 +53,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
             if check.fix:
                 click.echo(f"      {'':<{width}}  fix: {check.fix}")
         click.echo()
-        click.echo(f"To fix before the course runs: {failed}" if failed else "All that the course needs is here.")
+        click.echo(f"To fix before the course runs: {failed}" if failed else "The course has all it needs.")
     context.exit(1 if failed else 0)
 
 
