@@ -223,19 +223,27 @@ def lock(path: Path, wait: bool = True) -> Iterator[int]:
 
 
 def clean_environment(root: Path = ROOT) -> dict[str, str]:
-    """The environment for our own Python processes: course_lib importable from any folder, no other paths."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONSTARTUP")}
-    return {**kept, "PYTHONPATH": str(root)}
+    """The environment for our own processes: course_lib importable from any folder; no other Python paths, and nothing
+    of the user's own Jupyter and IPython set-up, which could start another Python or change what cells do."""
+    unwanted = {"PYTHONHOME", "PYTHONSTARTUP", "IPYTHONDIR", "JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "JUPYTER_CONFIG_DIR",
+                "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_DIR", "JUPYTERLAB_SETTINGS_DIR",
+                "JUPYTERLAB_WORKSPACES_DIR"}
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+    return {**kept, "PYTHONPATH": str(root), "JUPYTER_PREFER_ENV_PATH": "1"}
 
 
 def hand_over(arguments: list[str], root: Path = ROOT) -> None:
     """Go on in .venv's Python with the same arguments; does not return."""
-    command = [str(venv_python(root / ".venv")), "-m", "course_lib", *arguments]
+    replace_process([str(venv_python(root / ".venv")), "-m", "course_lib", *arguments], clean_environment(root))
+
+
+def replace_process(command: list[str], variables: dict[str, str]) -> None:
+    """Become another program, as exec does; does not return."""
     sys.stdout.flush()
     sys.stderr.flush()
     if os.name != "nt":
-        os.execve(command[0], command, clean_environment(root))
-    child = subprocess.Popen(command, env=clean_environment(root))      # Windows' exec would not wait
+        os.execve(command[0], command, variables)
+    child = subprocess.Popen(command, env=variables)        # Windows' exec would not wait
     while True:
         try:
             sys.exit(child.wait())

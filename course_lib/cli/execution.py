@@ -117,7 +117,8 @@ class Execution:
     def _environment(self) -> dict[str, str]:
         inherited = environment.clean_environment()
         inherited.pop("MPLBACKEND", None)       # figures belong in the notebook
-        return {**inherited, "COURSE_OUTCOMES": str(self.outcomes)}
+        return {**inherited, "COURSE_OUTCOMES": str(self.outcomes),
+                "IPYTHONDIR": str(self.outcomes.parent / ".ipython")}       # no start-up files of the user's
 
     def _cell_starts(self, cell: nbformat.NotebookNode, cell_index: int) -> None:
         self.current, self.cell_started, self._open = cell.source, time.monotonic(), True

@@ -82,8 +82,9 @@ def fault(text: str, log: Path) -> str:
         if re.search(pattern, text):
             return sentence + again
     if match := re.search(r"No matching distribution found for (\S+)", text):
-        return (f"the package index has no {match[1]} for Python {platform.python_version()} on "
-                f"{platform.system()} {platform.machine()}; Python 3.11 to 3.13 are sure to have it" + again)
+        unseen = "cannot be reached or " if "(from versions: none)" in text else ""
+        return (f"the package index {unseen}has no {match[1]} for Python {platform.python_version()} on "
+                f"{platform.system()} {platform.machine()}: check the network, or try Python 3.11, 3.12 or 3.13" + again)
     errors = [line for line in text.splitlines() if line.startswith("ERROR:")]
     return f"pip failed: {errors[-1][7:] if errors else 'no message'}" + again
 
