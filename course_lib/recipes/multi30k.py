@@ -23,7 +23,7 @@ from course_lib.tokenizers import WordTokenizer
 from course_lib.training import History, TrainingConfig, train
 
 ATTENTIONS = ("additive", "none")
-STEPS = 2250
+STEPS = 1350
 
 
 def run(out: str | Path, *, attention: str = "additive", steps: int = STEPS, evaluate_every: int = 450, device: str | None = None,
@@ -38,7 +38,7 @@ def run(out: str | Path, *, attention: str = "additive", steps: int = STEPS, eva
     german, english = (WordTokenizer.train([pair[side] for pair in pairs], min_count=2) for side in (0, 1))
     config = Seq2SeqConfig(german.vocab_size, english.vocab_size, d_embed=192, d_hidden=256, d_attention=192,
                            attention=attention, dropout=0.3, tie_embeddings=True)
-    training = TrainingConfig(steps=steps, lr=3e-3, final_lr=1e-4, warmup_steps=100, precision=precision,
+    training = TrainingConfig(steps=steps, lr=3e-3, final_lr=1e-4, warmup_steps=min(100, steps), precision=precision,
                               evaluate_every=evaluate_every, checkpoint_every=evaluate_every)
     seed_everything(seed)
     model = Seq2Seq(config)
