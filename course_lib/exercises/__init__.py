@@ -1,0 +1,44 @@
+"""The exercises of the course: `check` in a notebook, the same draws and judges for a grader.
+
+A grader draws `exercise.inputs(draws(id, seed))`, sends the args through `wire` to a process that runs `answers.outputs_of`,
+and calls `exercise.judge` on what comes back.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from course_lib.exercises import ch02, ch03
+from course_lib.exercises.answers import outputs_of
+from course_lib.exercises.spec import Exercise, Verdict
+
+EXERCISES: dict[str, Exercise] = {exercise.id: exercise for exercise in (*ch02.EXERCISES, *ch03.EXERCISES)}
+
+
+def exercise(id: str) -> Exercise:
+    """The exercise with this number, as "3.1". Raises ValueError if there is none."""
+    if id not in EXERCISES:
+        raise ValueError(f"id: got {id!r}, expected one of {', '.join(EXERCISES)}")
+    return EXERCISES[id]
+
+
+def draws(id: str, seed: int | None = None) -> np.random.Generator:
+    """The random numbers from which the inputs of exercise `id` are drawn: public ones without a seed, secret ones with it."""
+    if seed is not None and seed < 0:
+        raise ValueError(f"seed: got {seed}, expected None or a number from 0")
+    return np.random.default_rng([*(int(part) for part in id.split(".")), 0 if seed is None else seed + 1])
+
+
+def verdict(id: str, answer: Any, seed: int | None = None) -> Verdict:
+    """Run and judge `answer` in this process."""
+    asked = exercise(id)
+    cases = asked.inputs(draws(id, seed))
+    return asked.judge(cases, outputs_of(answer, [case.args for case in cases], asked.is_function))
+
+
+def check(id: str, answer: Any, seed: int | None = None) -> None:
+    """Judge `answer`, a function or (where the exercise asks to predict) a value, and print points and feedback.
+
+    Never raises because of the answer: an unattempted or broken one prints a line, and the notebook runs on.
+    """
+    print(verdict(id, answer, seed))

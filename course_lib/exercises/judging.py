@@ -1,0 +1,198 @@
+"""Compare an answer with the expected values and, where they differ, find the misconception that gives the same numbers.
+
+A named misconception is a wrong function. It runs on the same draws; when its result is the student's result, the judge
+knows what the student thought and says so. Otherwise the message says where the first difference lies.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from course_lib.exercises.answers import Output, handed, plain
+from course_lib.exercises.spec import Case, Exercise, Finding
+
+RTOL = 5e-4                             # of the largest expected value: float32 passes, a 1 % error does not
+
+Arrays = tuple[np.ndarray, ...]
+Message = str | Callable[[Case, Arrays, Arrays], str]
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A named misconception: what it would answer, and what to say to it (text, or a function of case, got, expected)."""
+
+    name: str
+    answer: Callable[..., Any]
+    message: Message
+
+    def explains(self, names: tuple[str, ...], case: Case, got: Arrays) -> bool:
+        """True if this misconception gives `got` on the case."""
+        try:
+            return same(got, arrays_of(run(self.answer, case), names))
+        except (RuntimeError, ValueError, IndexError, TypeError, ZeroDivisionError):
+            return False                                # it cannot answer this case at all
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """A misconception that shows in many forms, so that it is known by a sign, `shows(case, got)`, not by its numbers."""
+
+    name: str
+    shows: Callable[[Case, Arrays], bool]
+    message: Message
+
+    def explains(self, names: tuple[str, ...], case: Case, got: Arrays) -> bool:
+        return self.shows(case, got)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A case, what the student's function and the reference gave on it, and whether they agree."""
+
+    case: Case
+    got: Arrays
+    expected: Arrays
+    right: bool
+
+
+@dataclass(frozen=True)
+class ArrayExaminer:
+    """Examine functions that return the arrays `names`. `differs(case, got, expected)` may replace the plain comparison."""
+
+    names: tuple[str, ...]
+    wrongs: tuple[Wrong | Symptom, ...]
+    differs: Callable[[tuple[str, ...], Case, Arrays, Arrays], str] | None = None
+
+    def __call__(self, exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Output]) -> Finding:
+        differs = self.differs or (lambda names, case, got, expected: difference(names, got, expected))
+        problems, parsed = [], []
+        for case, output in zip(cases, outputs, strict=True):
+            expected = arrays_of(run(exercise.reference, case, widen=True), self.names)
+            got, problem = self.parse(output)
+            if not problem:
+                problem = differs(self.names, case, got, expected)
+                parsed.append(Answered(case, got, expected, not problem))
+            problems.append(problem)
+        holds = {case.group: True for case in cases}
+        for case, problem in zip(cases, problems, strict=True):
+            holds[case.group] &= not problem
+        if not any(problems):
+            return Finding(holds)
+        if found := self.diagnose(parsed):
+            return Finding(holds, *found)
+        case, problem = next((c, p) for c, p in zip(cases, problems, strict=True) if p)
+        return Finding(holds, f"{case.note}: {problem}" if case.note else problem)
+
+    def parse(self, output: Output) -> tuple[Arrays, str]:
+        """The arrays of an output, or what is wrong with it."""
+        if output.status == "nothing":
+            return (), "your function returned nothing here"
+        if output.status != "value":
+            return (), output.message
+        try:
+            return arrays_of(output.value, self.names), ""
+        except ValueError as error:
+            return (), str(error)
+
+    def diagnose(self, answers: Sequence[Answered]) -> tuple[str, str] | None:
+        """(message, name) of the misconception that gives the student's result most often, and at least once where it is wrong.
+
+        Cases that the student has right count, too: a misconception that fails there is not this student's.
+        """
+        best: tuple[int, Wrong | Symptom | None, Answered | None] = (0, None, None)
+        for wrong in self.wrongs:
+            explained = [answer for answer in answers if wrong.explains(self.names, answer.case, answer.got)]
+            failing = [answer for answer in explained if not answer.right]
+            if failing and len(explained) > best[0]:
+                best = (len(explained), wrong, failing[0])
+        _, wrong, answer = best
+        if wrong is None or answer is None:
+            return None
+        if callable(wrong.message):
+            return wrong.message(answer.case, answer.got, answer.expected), wrong.name
+        where = difference(self.names, answer.got, answer.expected)
+        place = f"{answer.case.note}: {where}" if answer.case.note and where else where
+        return f"{wrong.message} ({place})" if place else wrong.message, wrong.name
+
+
+def run(function: Callable, case: Case, widen: bool = False) -> Any:
+    """What a right or wrong answer of ours gives on a case, as plain data; with `widen` computed in float64."""
+    args = [handed(value) for value in case.args.values()]
+    if widen:
+        args = [arg.double() if torch.is_tensor(arg) and arg.is_floating_point() else arg for arg in args]
+    with torch.no_grad():
+        return plain(function(*args))
+
+
+def arrays_of(value: Any, names: tuple[str, ...]) -> Arrays:
+    """Plain data → one float array per name. Raises ValueError in words for anything that is not numbers."""
+    if len(names) == 1:
+        return (_array(value, names[0]),)
+    if not isinstance(value, (tuple, list)) or len(value) != len(names):
+        came = f"{len(value)} values" if isinstance(value, (tuple, list)) else kind(value)
+        raise ValueError(f"expected {len(names)} values, ({', '.join(names)}), got {came}")
+    return tuple(_array(item, name) for item, name in zip(value, names, strict=True))
+
+
+def _array(value: Any, name: str) -> np.ndarray:
+    if value is None:
+        raise ValueError(f"{name} is missing: your function returned None for it")
+    if isinstance(value, (str, dict, set)):
+        raise ValueError(f"{name} is {kind(value)}, expected numbers")
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} is a list whose rows have different lengths, expected a rectangular array") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} holds something that is not a number")
+    return array.astype(np.float64)
+
+
+def kind(value: Any) -> str:
+    """What plain data is, with its article, for a message."""
+    if isinstance(value, np.ndarray):
+        return f"one array of shape {value.shape}"
+    article = "an" if isinstance(value, int) and not isinstance(value, bool) else "a"
+    return f"{article} {type(value).__name__}"
+
+
+def same(got: Arrays, other: Arrays) -> bool:
+    """Equal shapes, and values within the tolerance of `other`; NaN and ∞ must stand in the same places."""
+    return all(g.shape == o.shape and not _off(g, o).any() for g, o in zip(got, other, strict=True))
+
+
+def _off(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(expected)
+    tolerance = RTOL * max(np.abs(expected[finite]).max(initial=0), 1e-6)
+    with np.errstate(invalid="ignore"):
+        close = (got == expected) | (np.isnan(got) & np.isnan(expected)) | (np.abs(got - expected) <= tolerance)
+    return ~close
+
+
+def difference(names: tuple[str, ...], got: Arrays, expected: Arrays) -> str:
+    """Where `got` first differs from `expected`, in words; "" if nowhere."""
+    for name, g, e in zip(names, got, expected, strict=True):
+        if e.ndim == 0 and g.size == 1:
+            g = g.reshape(())
+        if g.shape != e.shape:
+            return f"{name} has shape {g.shape}, expected {e.shape}"
+        off = _off(g, e)
+        if off.any():
+            at = tuple(int(i) for i in np.argwhere(off)[0])
+            place = f"{name}[{', '.join(map(str, at))}]" if at else name
+            said, due = number(g[at]), number(e[at])
+            return f"{place} is {said}, expected {due}" if said != due else f"{place} is {g[at]:.6g}, expected {e[at]:.6g}"
+    return ""
+
+
+def number(value: float) -> str:
+    """A number for a message, short enough to be the same on every machine."""
+    value = float(value)
+    if not np.isfinite(value):
+        return "NaN" if np.isnan(value) else "∞" if value > 0 else "-∞"
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.2f}" if 0.1 <= abs(value) < 1e4 else f"{value:.2g}"

@@ -1,0 +1,94 @@
+"""Judge predictions: a dict of numbers, short vectors or words, given before the cell that would show them is run.
+
+The messages name a misconception or say in which direction to look; they never print the answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from course_lib.exercises.answers import Output
+from course_lib.exercises.judging import kind, number
+from course_lib.exercises.spec import Case, Exercise, Finding
+
+Wanted = float | str | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question: its key in the dict, how far off a number may be, and (wrong value, message) for known misconceptions."""
+
+    key: str
+    tolerance: float
+    wrongs: tuple[tuple[Wanted, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class PredictionExaminer:
+    """Examine one dict of predictions: every item is its own property; `exercise.reference(**args)` holds the answers."""
+
+    items: tuple[Item, ...]
+
+    def __call__(self, exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Output]) -> Finding:
+        output = outputs[0]
+        if output.status != "value" or not isinstance(output.value, dict):
+            keys = ", ".join(item.key for item in self.items)
+            return Finding({}, output.message or f"expected a dict with the keys {keys}, got {kind(output.value)}")
+        expected = exercise.reference(**cases[0].args)
+        said = {item.key: self._say(item, output.value.get(item.key), expected[item.key]) for item in self.items}
+        messages = [f"{key}: {message}" for key, message in said.items() if message]
+        named = next((item.key for item in self.items if any(said[item.key] == text for _, text in item.wrongs)), "")
+        return Finding({key: not message for key, message in said.items()}, "\n  → ".join(messages), named)
+
+    def _say(self, item: Item, given: Any, wanted: Wanted) -> str:
+        if given is None:
+            return "no prediction yet"
+        if isinstance(wanted, str):
+            given = {True: "yes", False: "no"}.get(given) if isinstance(given, bool) else given
+            if not isinstance(given, str):
+                return "expected a word, \"yes\" or \"no\""
+            given = given.strip().strip(".").lower()
+            known = dict(item.wrongs)
+            return "" if given == wanted else known.get(given, f"{given[:40]!r} is not one of \"yes\" and \"no\"")
+        got = _numbers(given)
+        if got is None or got.shape != np.shape(wanted):
+            due = f"{len(wanted)} numbers" if isinstance(wanted, tuple) else "a number"
+            return f"expected {due}, got {_shown(given)}"
+        if _near(got, wanted, item.tolerance):
+            return ""
+        for value, message in item.wrongs:
+            if _near(got, value, max(item.tolerance, 1e-9)):
+                return message
+        return _direction(got, np.asarray(wanted), item.tolerance)
+
+
+def _numbers(given: Any) -> np.ndarray | None:
+    if isinstance(given, (str, dict, set)):
+        return None
+    try:
+        array = np.asarray(given)
+    except ValueError:
+        return None
+    return array.astype(np.float64) if array.dtype.kind in "biuf" else None
+
+
+def _near(got: np.ndarray, wanted: Wanted, tolerance: float) -> bool:
+    return bool((np.abs(got - np.asarray(wanted)) <= tolerance).all())
+
+
+def _direction(got: np.ndarray, wanted: np.ndarray, tolerance: float) -> str:
+    if not np.isfinite(got).all():
+        return "NaN and ∞ are no predictions"
+    if got.ndim and abs(got.sum() - wanted.sum()) > 2 * tolerance:
+        return f"your numbers sum to {number(got.sum())}, weights sum to {number(wanted.sum())}"
+    at = tuple(np.argwhere(np.abs(got - wanted) > tolerance)[0])
+    which = f"entry {at[0]}, {number(got[at])}," if at else number(got[at])
+    return f"{which} is too {'large' if got[at] > wanted[at] else 'small'}"
+
+
+def _shown(given: Any) -> str:
+    if isinstance(given, (int, float, str)):
+        return repr(given)[:40]
+    return kind(given)

@@ -1,0 +1,141 @@
+"""What an exercise is, what inputs it draws, and what a judge says about an answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from course_lib.exercises.answers import Output
+
+KINDS = ("implement", "debug", "predict", "measure")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One drawn input. `args` go to the answer by position; `note` says in words what is special; `hidden` stays with the judge."""
+
+    group: str
+    args: dict[str, Any]
+    note: str = ""
+    hidden: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Property:
+    """One thing an answer must get right: its points are earned when every case of `group` is."""
+
+    group: str
+    text: str
+    points: int = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an examiner found: which groups hold, one message for the student, and the misconception's name where it has one."""
+
+    holds: dict[str, bool]
+    message: str = ""
+    misconception: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One property in a verdict."""
+
+    text: str
+    points: int
+    maximum: int
+
+    @property
+    def ok(self) -> bool:
+        return self.points == self.maximum
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Points by property, and what to tell the student. `str(verdict)` is what `check` prints."""
+
+    id: str
+    title: str
+    attempted: bool
+    results: tuple[Result, ...]
+    message: str = ""
+    misconception: str = ""
+
+    @property
+    def points(self) -> int:
+        return sum(result.points for result in self.results)
+
+    @property
+    def maximum(self) -> int:
+        return sum(result.maximum for result in self.results)
+
+    @property
+    def ok(self) -> bool:
+        return self.attempted and self.points == self.maximum
+
+    def __str__(self) -> str:
+        if not self.attempted:
+            return f"– {self.id} · {self.title} · not attempted yet"
+        lines = [f"{'✓' if self.ok else '✗'} {self.id} · {self.title} · {self.points} of {self.maximum} points"]
+        lines += [f"  {'✓' if result.ok else '✗'} {result.text}" for result in self.results]
+        return "\n".join(lines + ([f"  → {self.message}"] if self.message else []))
+
+
+Examiner = Callable[["Exercise", Sequence[Case], Sequence[Output]], Finding]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of a chapter: how inputs are drawn, how outputs are judged, and what its header says.
+
+    `draw(rng)` gives the cases; `examine` compares outputs with expected values from course_lib; `reference` is a right
+    answer, a function of tensors or (for "predict") of the one case's args. `judge` is a pure function of plain data.
+    """
+
+    id: str
+    title: str
+    kind: str
+    difficulty: int
+    minutes: int
+    objective: str
+    properties: tuple[Property, ...]
+    draw: Callable[[np.random.Generator], list[Case]]
+    examine: Examiner
+    reference: Callable[..., Any]
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"kind: got {self.kind!r}, expected one of {', '.join(KINDS)}")
+        if not 1 <= self.difficulty <= 5:
+            raise ValueError(f"difficulty: got {self.difficulty}, expected 1 to 5")
+
+    @property
+    def points(self) -> int:
+        return sum(prop.points for prop in self.properties)
+
+    @property
+    def is_function(self) -> bool:
+        """True if the answer is a function to be run on the cases, False if it is a value."""
+        return self.kind != "predict"
+
+    @property
+    def header(self) -> str:
+        """The line above the exercise: number, title, difficulty, minutes, points, kind."""
+        dots = "●" * self.difficulty + "○" * (5 - self.difficulty)
+        return f"{self.id} · {self.title}   {dots} · {self.minutes} min · {self.points} points · {self.kind}"
+
+    def inputs(self, rng: np.random.Generator) -> list[Case]:
+        """Draw the cases: the ordinary ones first, then the hard ones."""
+        return self.draw(rng)
+
+    def judge(self, cases: Sequence[Case], outputs: Sequence[Output]) -> Verdict:
+        """Points and message for `outputs`, one per case. Looks at plain data only; any data gives a verdict."""
+        if len(outputs) != len(cases):
+            raise ValueError(f"outputs: got {len(outputs)}, expected one for each of the {len(cases)} cases")
+        attempted = any(output.status != "nothing" for output in outputs)
+        found = self.examine(self, cases, outputs) if attempted else Finding({})
+        results = tuple(Result(prop.text, prop.points if found.holds.get(prop.group, False) else 0, prop.points)
+                        for prop in self.properties)
+        return Verdict(self.id, self.title, attempted, results, found.message, found.misconception)

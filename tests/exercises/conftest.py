@@ -1,0 +1,30 @@
+"""What the exercise tests share: draws made once per seed, and a way to judge an answer on them."""
+
+import functools
+
+import pytest
+
+from course_lib.exercises import draws, exercise
+from course_lib.exercises.answers import outputs_of
+
+SEEDS = (None, 11, 12, 13)              # the public draws and three secret ones
+
+
+@functools.cache
+def cases_of(id, seed):
+    return tuple(exercise(id).inputs(draws(id, seed)))
+
+
+@pytest.fixture
+def judge():
+    """judge(id, answer, seed) → the verdict, as `check` and a grader reach it."""
+    def judged(id, answer, seed=None):
+        asked = exercise(id)
+        cases = cases_of(id, seed)
+        return asked.judge(cases, outputs_of(answer, [case.args for case in cases], asked.is_function))
+    return judged
+
+
+@pytest.fixture(params=SEEDS, ids=lambda seed: "public" if seed is None else f"secret {seed}")
+def seed(request):
+    return request.param
