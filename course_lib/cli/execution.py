@@ -100,7 +100,8 @@ class Execution:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._client.async_execute(env=self._environment()))
+            with open(self.outcomes.with_suffix(".log"), "w") as log:       # what the kernel says outside cells
+                asyncio.run(self._client.async_execute(env=self._environment(), stdout=log, stderr=log))
         except CellExecutionError as error:
             traceback = COLOURS.sub("", error.traceback)        # nbclient puts the cell's source before it
             self._fail(error.ename, error.evalue, traceback.rpartition("------------------\n\n")[2].strip().lstrip("-\n"))

@@ -100,7 +100,7 @@ class Course:
         return [total / max(cells, 1)] * cells
 
     def _execute(self, chapter: Chapter, display: "Display") -> None:
-        execution = Execution(chapter.path, chapter.path.parent, self.out / "outcomes" / f"{chapter.name}.jsonl")
+        execution = Execution(chapter.path, chapter.path.parent, self.out / "work" / f"{chapter.name}.jsonl")
         display.begin(chapter, execution)
         try:
             execution.start()
