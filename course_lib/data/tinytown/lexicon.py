@@ -152,6 +152,8 @@ heavy      schwer     portable furniture            portable furniture
 dirty      schmutzig  wash                          wash
 broken     kaputt     break                         break
 empty      leer       container                     container
+open       offen      -                             open
+closed     geschlossen  -                           open
 fresh      frisch     food                          food
 cold       kalt       food                          food
 tired      müde       job child animal              person animal

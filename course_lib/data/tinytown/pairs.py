@@ -5,19 +5,22 @@
 True
 """
 
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from zlib import crc32
 
-from course_lib.data.tinytown.phrases import LINK_TABLE, Phrase
+from course_lib.data.tinytown.phrases import LINK_TABLE
 from course_lib.data.tinytown.plans import PLANS
-from course_lib.data.tinytown.realise import Sentence, realise, union
+from course_lib.data.tinytown.realise import Sentence, realise, tags_of
 from course_lib.data.tinytown.sampler import Sampler
 from course_lib.data.tinytown.tables import held_out
+from course_lib.data.tinytown.templates import place_of
 
 MIN_WORDS, MAX_WORDS = 3, 25
-PRONOUN = frozenset(["pronoun"])
 SPLITS = ("train", "valid", "test", "longer", "unseen")
 
 
@@ -72,19 +75,6 @@ def combinations(sentence: Sentence) -> Iterator[tuple[str, str]]:
             yield c.how.en[0], c.subj.key[3]
 
 
-def _start(whole: Phrase, path: tuple[int, ...]) -> tuple[int, int]:
-    """Where the head of the phrase at the end of a path stands, in English and in German."""
-    i = j = 0
-    phrase = whole
-    for slot in path:
-        template, at_en, at_de, parts = phrase.starts
-        run_en, run_de = next((a, b) for filled, a, b in template.slots if filled == slot)
-        i += at_en[run_en]
-        j += at_de[run_de]
-        phrase = parts[slot]
-    return i, j
-
-
 def _node(sentence: Sentence, path: tuple[int, ...]):
     node = sentence.clauses[path[0]]
     for slot in path[1:]:
@@ -94,19 +84,14 @@ def _node(sentence: Sentence, path: tuple[int, ...]):
 
 def to_pair(sentence: Sentence) -> Pair:
     """Say a sentence as a Pair."""
-    whole = realise(sentence)
-    tags = whole.starts[0].tags
-    for part in whole.starts[3]:
-        tags = union(tags, part.starts[0].tags)
-    coreference = ()
-    if sentence.coreference:
-        found = []
-        for pronoun, antecedent in sentence.coreference:
-            (i, j), (k, l), head = _start(whole, pronoun), _start(whole, antecedent), _node(sentence, antecedent).head
-            found.append((i, k + head, j, l + head))
-        coreference, tags = tuple(found), union(tags, PRONOUN)
-    alignment = frozenset([LINK_TABLE[link] for link in whole.links])
-    return Pair(tuple(whole.en), tuple(whole.de), alignment, coreference, tags)
+    text = realise(sentence)
+    coreference = []
+    for pronoun, antecedent in sentence.coreference:
+        (i, j), head = place_of(text.starts[pronoun[0]], pronoun[1:]), _node(sentence, antecedent).head
+        k, l = place_of(text.starts[antecedent[0]], antecedent[1:])
+        coreference.append((i, k + head, j, l + head))
+    return Pair(tuple(text.en), tuple(text.de), frozenset(map(LINK_TABLE.__getitem__, text.links)), tuple(coreference),
+                tags_of(sentence, text))
 
 
 def iterate_pairs(seed: int = 0, split: str = "train", min_words: int = MIN_WORDS, max_words: int | None = None
@@ -119,19 +104,25 @@ def iterate_pairs(seed: int = 0, split: str = "train", min_words: int = MIN_WORD
     Raises ValueError for an unknown split, a negative seed, or limits outside 3 … 25.
     """
     low, high = _check(seed, split, min_words, max_words)
-    random = Random(seed).random
-    sampler = Sampler(random, with_held_out=split == "unseen")
-    plans = [p for p in PLANS if p[0] <= high and p[1] >= low]
     wanted = "test" if split == "longer" else split
-    while True:
-        _, _, sampler.rich, choices = plans[int(random() * len(plans))]
-        sampler.used.clear()
-        sentence = choices[int(random() * len(choices))](sampler)
+    for sentence in draw_sentences(seed, low, high, with_held_out=split == "unseen"):
         if wanted == "unseen" and not any(held_out(a, b) for a, b in combinations(sentence)):
             continue
         pair = to_pair(sentence)
         if low <= len(pair.en) <= high and (wanted == "unseen" or split_of(pair.en) == wanted):
             yield pair
+
+
+def draw_sentences(seed: int = 0, low: int = MIN_WORDS, high: int = MAX_WORDS, with_held_out: bool = False
+                   ) -> Iterator[Sentence]:
+    """Draw meanings for ever; most can be said in `low` to `high` English tokens."""
+    random = Random(seed).random
+    sampler = Sampler(random, with_held_out)
+    plans = [p for p in PLANS if p[0] <= high and p[1] >= low]
+    while True:
+        _, _, sampler.rich, choices = plans[int(random() * len(plans))]
+        sampler.used.clear()
+        yield choices[int(random() * len(choices))](sampler)
 
 
 def _check(seed: int, split: str, min_words: int, max_words: int | None) -> tuple[int, int]:
@@ -149,6 +140,18 @@ def _check(seed: int, split: str, min_words: int, max_words: int | None) -> tupl
     return min_words, limit
 
 
+@contextmanager
+def garbage_collection_paused() -> Iterator[None]:
+    """Nothing here makes reference cycles, and looking for them in a growing list takes a fifth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def translation_pairs(n: int, seed: int = 0, split: str = "train", min_words: int = MIN_WORDS,
                       max_words: int | None = None) -> list[Pair]:
     """`n` pairs; those of "train" may repeat, as draws do, those of the other splits are distinct.
@@ -159,7 +162,8 @@ def translation_pairs(n: int, seed: int = 0, split: str = "train", min_words: in
         raise ValueError(f"n: got {n}, expected at least 0")
     source = iterate_pairs(seed, split, min_words, max_words)
     if split == "train":
-        return [next(source) for _ in range(n)]
+        with garbage_collection_paused():
+            return list(islice(source, n))
     found: dict[tuple[str, ...], Pair] = {}
     draws = 0
     while len(found) < n:

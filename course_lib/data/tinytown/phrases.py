@@ -5,7 +5,6 @@ Every phrase is built once and kept: generation only looks up and joins.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from course_lib.data.tinytown.lexicon import (ADJECTIVES, ANIMALS, MEN, PEOPLE, PLACES, THINGS, WOMEN, Noun, rows)
 
@@ -63,16 +62,22 @@ class Phrase:
         return f"{' '.join(self.en)} | {' '.join(self.de)}"
 
 
-class NP(NamedTuple):
-    """A noun phrase: what it means (key) and what generation needs (its phrase in each case, agreement, pronoun)."""
+class NP:
+    """A noun phrase: what it means (key) and what generation needs. Each is built once, so `is` compares meanings.
 
-    key: tuple
-    cases: tuple[Phrase, Phrase, Phrase]
-    agreement: str  # "1s" … "3p"
-    gender: str     # "m", "f", "n", "p"
-    pronoun: str    # the pronoun that can stand for it: "he", "she", "they", "it.m", "it.f", "it.n"
-    kind: str       # "pron", "indef" (negated by kein), "def"
-    head: int       # position of the head noun, the same in both languages
+    cases      its phrase as nominative, accusative, dative
+    agreement  "1s", "2s", "3s", "1p", "3p"; gender "m", "f", "n", "p" (plural)
+    pronoun    what can stand for it: "he", "she", "they", "it.m", "it.f", "it.n"
+    kind       "pron"; "indef", which a negation turns into kein; "def"
+    head       position of the head noun, the same in both languages
+    """
+
+    __slots__ = ("key", "cases", "agreement", "gender", "pronoun", "kind", "head")
+
+    def __init__(self, key: tuple, cases: tuple[Phrase, ...], agreement: str, gender: str, pronoun: str, kind: str,
+                 head: int):
+        self.key, self.cases, self.agreement, self.gender = key, cases, agreement, gender
+        self.pronoun, self.kind, self.head = pronoun, kind, head
 
     def __repr__(self) -> str:
         return f"NP({self.cases[0]})"
@@ -135,10 +140,10 @@ def german_noun(noun: Noun, plural: bool, case: str) -> str:
 
 
 @lru_cache(maxsize=None)
-def noun_phrase(det: str, adjectives: tuple[str, ...], word: str, plural: bool = False) -> NP:
+def noun_phrase(det: str, adjectives: tuple[str, ...], word: str, plural: bool) -> NP:
     """Build the noun phrase in all cases; det "" is none (bare plural).
 
-    >>> noun_phrase("a", ("red",), "ball").cases[1]
+    >>> noun_phrase("a", ("red",), "ball", False).cases[1]
     a red ball | einen roten Ball
     """
     noun = NOUNS[word]
@@ -187,10 +192,6 @@ def both(a: NP, b: NP) -> NP:
     return NP(("and", a.key, b.key), cases, agreement, "p", "we" if agreement == "1p" else "they", "def", a.head)
 
 
-# Relative and question words: the German form follows gender and case.
-RELATIVE = {"that": "thing", "who": "person"}
-
-
 @lru_cache(maxsize=None)
 def relative_pronoun(english: str, gender: str) -> NP:
     """relative_pronoun("that", "m").cases[1] is that | den."""
@@ -227,3 +228,6 @@ def fixed(text: str) -> Phrase:
     en, de = (tuple(side.split()) for side in text.split("/"))
     links = identity(len(en)) if len(en) == len(de) else tuple(link(i, j) for i in range(len(en)) for j in range(len(de)))
     return Phrase(en, de, links)
+
+
+PREDICATES = {a: Phrase((a,), (GERMAN_ADJECTIVE[a],), (0,)) for a in GERMAN_ADJECTIVE}

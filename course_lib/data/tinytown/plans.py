@@ -7,7 +7,8 @@ candidate that agrees, and a predicate that is said of people alone or of things
 from course_lib.data.tinytown import tables as T
 from course_lib.data.tinytown.grammar import JOINS
 from course_lib.data.tinytown.phrases import NOUNS, NP, both, fixed, noun_phrase, pronoun, question_word, relative_pronoun
-from course_lib.data.tinytown.realise import COMP, OBJ, OREL, SUBJ, Clause, Sentence
+from course_lib.data.tinytown.realise import Clause, Sentence
+from course_lib.data.tinytown.templates import COMP, OBJ, OREL, SUBJ
 from course_lib.data.tinytown.sampler import FRAMES, MODALS, NEVER_NEGATED, Sampler
 from course_lib.data.tinytown.verbs import VERBS
 
@@ -69,33 +70,30 @@ def request(s: Sampler) -> Sentence:
     return Sentence((c,), ("please" if polite else "imperative",), end="." if polite else "!")
 
 
+ANIMALS = frozenset(T.ANIMALS)
 REASONS = ("because", "although", "that")
 
 
-def _antecedents(c: Clause) -> list[tuple[int, NP]]:
-    return [(slot, np) for slot, np in ((SUBJ, c.subj), (OBJ, c.obj), (2, c.rec)) if np is not None]
-
-
-def _can_refer(c: Clause, slot: int) -> bool:
-    """Whether the noun phrase in `slot` is the only one its pronoun can stand for."""
-    found = dict(_antecedents(c))
-    np = found.get(slot)
-    if np is None or np.key[0] not in ("name", "noun", "and") or np.agreement not in ("3s", "3p"):
+def _can_refer(c: Clause, np: NP | None) -> bool:
+    """Whether `np`, a part of the clause, is the only one its pronoun can stand for."""
+    if np is None or np.agreement not in ("3s", "3p") or np.key[0] not in ("name", "noun", "and"):
         return False
-    if np.key[0] == "noun" and ("animal" in NOUNS[np.key[3]].tags or np.key[1] in ("no", "")):
+    if np.key[0] == "noun" and (np.key[3] in ANIMALS or np.key[1] in ("no", "")):
         return False
-    if np.key[0] == "and" and np.pronoun != "they":
-        return False
-    same = [o for o in found.values() if o.pronoun[:2] == np.pronoun[:2] or o.key[0] == "noun" and "animal" in NOUNS[o.key[3]].tags]
-    return len(same) == 1 and not (c.negated and slot == OBJ and np.kind == "indef")
+    start = np.pronoun[:2]
+    for other in (c.subj, c.obj, c.rec):
+        if other is not None and other is not np and (
+                other.pronoun[:2] == start or other.key[0] == "noun" and other.key[3] in ANIMALS):
+            return False
+    return True
 
 
 def follow_up(s: Sampler, a: Clause, frame: str, join: str) -> tuple[Clause, tuple[int, ...] | None, int | None]:
     """A clause that goes on from `a`: (clause, path of its pronoun within it, slot of the antecedent in `a`)."""
     past, reason, happening = frame == "past", join in REASONS, join in ("before", "after")
-    person = _can_refer(a, SUBJ) and a.subj.pronoun in ("he", "she", "they") and (
+    person = _can_refer(a, a.subj) and a.subj.pronoun in ("he", "she", "they") and (
         a.subj.key[0] != "noun" or "person" in NOUNS[a.subj.key[3]].tags)
-    thing = (_can_refer(a, OBJ) and a.where is None and a.obj.key[0] == "noun" and "thing" in NOUNS[a.obj.key[3]].tags)
+    thing = (_can_refer(a, a.obj) and a.where is None and a.obj.key[0] == "noun" and "thing" in NOUNS[a.obj.key[3]].tags)
     r = s.random()
     if thing and r < 0.5:
         word, it = a.obj.key[3], pronoun(a.obj.pronoun)
@@ -135,7 +133,7 @@ def _joined(s: Sampler, a: Clause, join: str, frame: str) -> tuple[Clause, tuple
     c, path, slot = follow_up(s, a, frame, join)
     if join == "after" and c.tense == "past":
         c = c._replace(tense="perfect")
-    if JOINS[join][2] != "main":  # one time for both
+    if c.when is not None and JOINS[join][2] != "main":  # one time for both
         c = c._replace(when=None)
     return c, path, slot
 
@@ -169,7 +167,8 @@ def clause_first(s: Sampler) -> Sentence:
         if first == "after" and a.tense == "past":
             a = a._replace(tense="perfect")
         b, path, slot = follow_up(s, a, "past", "")
-    b = b._replace(when=None)
+    if b.when is not None:
+        b = b._replace(when=None)
     links = (((1, *path), (0, slot)),) if path else ()
     return Sentence((a, b), ("sub", "inverted"), ("",), first=first, coreference=links)
 
@@ -197,18 +196,18 @@ def infinitive(s: Sampler) -> Sentence:
     return Sentence((a._replace(comp=inner),), ("front when" if a.when else "main",))
 
 
-def add_relative(s: Sampler, c: Clause) -> tuple[Clause, tuple | None, tuple | None]:
+def add_relative(s: Sampler, c: Clause, fronted: bool = False) -> tuple[Clause, tuple | None, tuple | None]:
     """Describe the object by a relative clause: (clause, path of a pronoun in it, path of its antecedent)."""
-    if c.obj is None or c.where is not None or c.how is not None or c.comp is not None or c.obj.key[:2] != ("noun", "the"):
+    if c.obj is None or c.where or c.how or c.when and not fronted or c.comp or c.obj.key[:2] != ("noun", "the"):
         return c, None, None
     word = c.obj.key[3]
     tags = NOUNS[word].tags
-    if "thing" not in tags or c.verb in ("put", "place"):
+    if "thing" not in tags or c.verb in ("put", "place", "return"):
         return c, None, None
     verbs = [v for v in T.ON_THINGS if v != c.verb and any(k in tags for k in VERBS[v].object)]
     if not verbs:
         return c, None, None
-    own = c.subj is not None and _can_refer(c, SUBJ) and c.subj.pronoun in ("he", "she", "they") and s.random() < 0.3
+    own = c.subj is not None and _can_refer(c, c.subj) and c.subj.pronoun in ("he", "she", "they") and s.random() < 0.3
     subject = pronoun(c.subj.pronoun) if own else s.named() if s.random() < 0.8 else s.person(False)
     relative = Clause(s.pick(verbs), "perfect" if s.random() < 0.4 else "past", False, subject,
                       relative_pronoun("that", c.obj.gender))
@@ -219,7 +218,7 @@ def add_relative(s: Sampler, c: Clause) -> tuple[Clause, tuple | None, tuple | N
 
 def person_with_relative(s: Sampler) -> NP | None:
     word = s.fresh(T.PEOPLE)
-    return None if "kin" in NOUNS[word].tags else noun_phrase("the", s.adjectives(word), word)
+    return None if "kin" in NOUNS[word].tags else noun_phrase("the", s.adjectives(word), word, False)
 
 
 def with_relative(s: Sampler) -> Sentence:
@@ -252,12 +251,12 @@ def triple(s: Sampler) -> Sentence:
     j2 = s.pick(("and", "but", "so"))
     if s.random() < 0.3:
         j1, j2 = s.pick(("and", "but")), s.pick(SUBORDINATES)
-    a = s.free("past", third=False)
+    a = s.free("past", third=False, happening=j1 in ("before", "after"))
     b, path, slot = _joined(s, a, j1, "past")
     c = s.free("past", third=False, happening=j2 in ("before", "after"))
     if j2 == "after" and c.tense == "past":
         c = c._replace(tense="perfect")
-    if JOINS[j2][2] != "main":
+    if c.when is not None and JOINS[j2][2] != "main":
         c = c._replace(when=None)
     links = (((1, *path), (0, slot)),) if path else ()
     return Sentence((a, b, c), (front(s, a), _order(s, j1, b), _order(s, j2, c)), (j1, j2), coreference=links)
@@ -268,7 +267,10 @@ def pair_with_relative(s: Sampler) -> Sentence:
     p = pair(s)
     if p.coreference:
         return p
-    a, path, antecedent = add_relative(s, p.clauses[0])
+    a, fronted = p.clauses[0], p.orders[0] == "front when"
+    if a.when is not None and not fronted:
+        a = a._replace(when=None)
+    a, path, antecedent = add_relative(s, a, fronted)
     links = (((0, *path), (0, *antecedent)),) if path else ()
     return p._replace(clauses=(a, p.clauses[1]), coreference=links)
 

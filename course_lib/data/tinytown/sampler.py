@@ -8,16 +8,16 @@ from collections.abc import Callable
 from course_lib.data.tinytown import tables as T
 from course_lib.data.tinytown.grammar import JOINS
 from course_lib.data.tinytown.lexicon import POSITIONS
-from course_lib.data.tinytown.phrases import (GERMAN_ADJECTIVE, NOUNS, NP, PLACE_PREPOSITIONS, Phrase, both, fixed, name,
+from course_lib.data.tinytown.phrases import (NOUNS, PREDICATES, NP, PLACE_PREPOSITIONS, Phrase, both, fixed, name,
                                               noun_phrase, prepositional, pronoun, question_word, relative_pronoun)
-from course_lib.data.tinytown.realise import COMP, OBJ, OREL, SUBJ, Clause, Sentence
+from course_lib.data.tinytown.realise import Clause, Sentence
+from course_lib.data.tinytown.templates import COMP, OBJ, OREL, SUBJ
 from course_lib.data.tinytown.verbs import VERBS
 
 POSSESSIVE = {"he": "his", "she": "her", "they": "their", "I": "my", "you": "your", "we": "our"}
 SPEAKERS = ("I", "you", "we", "I", "we")
 THIRD = ("he", "she", "they", "he", "she")
 AUXILIARY_TENSES = frozenset(("past", "perfect", "future", "can", "could", "must", "had to", "should", "want", "wanted"))
-PREDICATES = {a: Phrase((a,), (GERMAN_ADJECTIVE[a],), (0,)) for a in GERMAN_ADJECTIVE}
 # How often (in 20) each time frame is drawn for a free clause.
 FRAMES = ("past",) * 10 + ("present",) * 5 + ("future",) * 2 + ("modal",) * 2 + ("past modal",)
 MODALS = {"modal": ("can", "must", "should", "want"), "past modal": ("could", "had to", "wanted")}
@@ -68,19 +68,21 @@ class Sampler:
         if person:
             if "kin" in noun.tags:
                 owned = POSSESSIVE.get(owner.pronoun if owner else "") if r < 0.6 else None
-                return noun_phrase(owned or self.pick(("my", "your", "our")), adjectives, word)
-            return noun_phrase("the", adjectives, word)
+                return noun_phrase(owned or self.pick(("my", "your", "our")), adjectives, word, False)
+            return noun_phrase("the", adjectives, word, False)
         if r < 0.45 or "animal" in noun.tags and r < 0.6:
-            return noun_phrase("the", adjectives, word)
+            return noun_phrase("the", adjectives, word, False)
         if "mass" in noun.tags:
-            return noun_phrase(POSSESSIVE.get(owner.pronoun if owner else "", "the"), adjectives, word)
+            return noun_phrase(POSSESSIVE.get(owner.pronoun if owner else "", "the"), adjectives, word, False)
         if r < 0.72:
-            return noun_phrase("no" if negated else "a", adjectives, word)
+            return noun_phrase("no" if negated else "a", adjectives, word, False)
         if r < 0.86 or not noun.en_plural:
             det = POSSESSIVE.get(owner.pronoun, "the") if owner and r < 0.83 else self.pick(("my", "your", "our"))
-            return noun_phrase(det, adjectives, word)
-        if negated or r < 0.91:
-            return noun_phrase("no" if negated else "", adjectives, word, True)
+            return noun_phrase(det, adjectives, word, False)
+        if negated:
+            return noun_phrase("no", adjectives, word, True)
+        if r < 0.91 and "broken" not in adjectives:  # had broken cups: the verb or the adjective?
+            return noun_phrase("", adjectives, word, True)
         return noun_phrase("two" if r < 0.94 else "three" if r < 0.96 else "the", adjectives, word, True)
 
     def named(self) -> NP:
@@ -94,7 +96,7 @@ class Sampler:
         if r < 0.72:
             word = self.fresh(T.PEOPLE)
             det = self.pick(("my", "your", "our")) if "kin" in NOUNS[word].tags else "the"
-            return noun_phrase(det, self.adjectives(word), word)
+            return noun_phrase(det, self.adjectives(word), word, False)
         if r < 0.80:
             return both(self.named(), self.named())
         if r < 0.90:
@@ -116,7 +118,7 @@ class Sampler:
         word = self.fresh(T.GOALS if goal else T.PLACES)
         en, de = PLACE_PREPOSITIONS[word]
         r = self.random()
-        np = noun_phrase("the" if r < 0.92 else "our", self.adjectives(word), word)
+        np = noun_phrase("the" if r < 0.92 else "our", self.adjectives(word), word, False)
         if not goal:
             return prepositional(en, de, "dat", np)
         if "enter" in NOUNS[word].tags and r < 0.5:
@@ -127,7 +129,7 @@ class Sampler:
         """On the table | auf dem Tisch (where something is) or auf den Tisch (where it is put)."""
         en, de, kind = self.pick(POSITIONS[first:])
         word = self.fresh(T.POSITION_NOUNS[kind])
-        np = noun_phrase("the", self.adjectives(word), word)
+        np = noun_phrase("the", self.adjectives(word), word, False)
         return prepositional("into" if (en, case) == ("in", "acc") else en, de, case, np)
 
     # --- clauses ------------------------------------------------------------------------------------------------------
@@ -172,7 +174,7 @@ class Sampler:
         adjectives = () if bare else self.adjectives(word)
         if r < 0.12 and noun.en_plural:
             return noun_phrase("the", adjectives, word, True), word
-        return noun_phrase("the" if r < 0.75 else self.pick(("my", "your", "our")), adjectives, word), word
+        return noun_phrase("the" if r < 0.75 else self.pick(("my", "your", "our")), adjectives, word, False), word
 
     def state(self, past: bool, third: bool, plain: bool = False) -> Clause:
         """A clause about how things are: being …, being somewhere, having, liking, needing, knowing."""
