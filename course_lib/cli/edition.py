@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import nbformat
 
+from course_lib.cli.notebooks import as_text, write_whole
 from course_lib.cli.student import student_edition
 
 KEPT = ".course"                        # folder for our own files inside the student's
@@ -30,8 +30,7 @@ def edition_files(notebooks: Path) -> Iterator[tuple[str, bytes]]:
             edition = student_edition(nbformat.read(path, as_version=4))
         except (ValueError, SyntaxError) as error:
             raise ValueError(f"{path.name}: {error}") from error
-        text = nbformat.writes(edition, indent=1, sort_keys=True, ensure_ascii=False)
-        yield path.name, (text.rstrip("\n") + "\n").encode()
+        yield path.name, as_text(edition).encode()
     for path in sorted((notebooks.parent / "figures").rglob("*")):
         if path.is_file() and path.suffix in (".svg", ".png"):
             yield f"figures/{path.relative_to(notebooks.parent / 'figures').as_posix()}", path.read_bytes()
@@ -49,9 +48,9 @@ def write_edition(notebooks: Path, folder: Path) -> list[str]:
         place = _place(folder, name, content, written)
         if place is None:
             continue
-        _write(folder / place, content)
+        write_whole(folder / place, content)
         written[place] = _hash(content)
-        _write(record, json.dumps(written, indent=1, sort_keys=True).encode())
+        write_whole(record, json.dumps(written, indent=1, sort_keys=True).encode())
         if place != name:
             notices.append(f"{name} has your changes and stays; the course's new edition of it is {place}")
     return notices
@@ -82,13 +81,6 @@ def _read(record: Path) -> dict[str, str]:
         return found if isinstance(found, dict) else {}
     except (OSError, ValueError):
         return {}                               # then every file counts as changed, and none is touched
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def _hash(content: bytes) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import re
 import sys
 import threading
@@ -152,19 +151,3 @@ def high_water(pid: int) -> int:
         return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
     except (OSError, ValueError, IndexError):
         return 0
-
-
-def write_notebook(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Write a notebook so that the same content gives the same bytes: no versions, no times, stable order, atomic."""
-    notebook.metadata = nbformat.from_dict({
-        **{key: value for key, value in notebook.metadata.items() if key not in ("widgets", "signature")},
-        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-        "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python",
-                          "pygments_lexer": "ipython3", "codemirror_mode": {"name": "ipython", "version": 3}}})
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(partial, "w", encoding="utf-8", newline="\n") as file:
-        file.write(nbformat.writes(notebook, indent=1, sort_keys=True, ensure_ascii=False).rstrip("\n") + "\n")
-    os.replace(partial, path)

@@ -2,7 +2,6 @@
 
 import html
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from nbconvert import HTMLExporter
 from course_lib.cli.chapters import Chapter
 from course_lib.cli.doctor import usable_cores, usable_memory
 from course_lib.cli.execution import Failure
+from course_lib.cli.notebooks import write_whole
 
 PACKAGES = ("torch", "numpy", "jupyterlab", "nbclient")
 
@@ -105,15 +105,8 @@ def write_report(chapters: Sequence[Chapter], results: Mapping[str, Result], out
         "chapters": [r.as_json() for r in found],
         "not_run": [c.name for c in chapters if c.name not in results],
     }
-    write(out / "report.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-    write(out / "report.html", page(chapters, results, data))
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)
+    write_whole(out / "report.json", json.dumps(data, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_whole(out / "report.html", page(chapters, results, data).encode())
 
 
 def write_page(notebook: Path, folder: Path) -> None:
@@ -121,7 +114,7 @@ def write_page(notebook: Path, folder: Path) -> None:
     exporter = HTMLExporter(embed_images=True)
     body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4),
                                           resources={"metadata": {"path": str(folder), "name": notebook.stem}})
-    write(notebook.with_suffix(".html"), body)
+    write_whole(notebook.with_suffix(".html"), body.encode())
 
 
 def page(chapters: Sequence[Chapter], results: Mapping[str, Result], data: Mapping) -> str:

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from course_lib.cli import COMMANDS, ROOT
 from course_lib.cli.chapters import NOTEBOOKS, Chapter, find_chapters, keys, select
 from course_lib.cli.environment import Busy, lock
-from course_lib.cli.execution import Execution, write_notebook
+from course_lib.cli.execution import Execution
+from course_lib.cli.notebooks import write_notebook
 from course_lib.cli.report import Result, read_outcomes, read_report, write_page, write_report
 
 TICK = 0.5                              # seconds between two looks at memory and clock

@@ -16,7 +16,7 @@ from course_lib.cli import chapters, report
 from course_lib.cli import run as command
 from course_lib.cli.app import cli
 from course_lib.cli.environment import lock
-from course_lib.cli.execution import write_notebook
+from course_lib.cli.notebooks import write_notebook
 
 # Like metrics.outcome, but without loading torch: what run knows of an outcome is the line in this file.
 OUTCOME = """\
