@@ -63,7 +63,8 @@ class Seq2Seq(nn.Module):
         self.target_embedding = nn.Embedding(c.target_vocab_size, c.d_embed)
         self.encoder = RecurrentEncoder(c.cell, c.d_embed, c.d_hidden, c.bidirectional)
         self.attention = ATTENTIONS[c.attention](c.d_hidden, self.encoder.d_output, self.encoder.d_state, c.d_attention)
-        self.cell = CELLS[c.cell](c.d_embed + self.attention.d_context, c.d_hidden)
+        self.cell = CELLS[c.cell](c.d_embed, c.d_hidden)
+        self.from_context = nn.Linear(self.attention.d_context, self.cell.n_gates * c.d_hidden, bias=False)
         self.bridge = nn.Linear(self.encoder.d_state, self.cell.n_states * c.d_hidden)
         self.readout = nn.Linear(c.d_embed + c.d_hidden + self.attention.d_context, c.d_embed)
         self.output = nn.Linear(c.d_embed, c.target_vocab_size)
@@ -85,20 +86,16 @@ class Seq2Seq(nn.Module):
         annotations, final = self.encoder(self.dropout(self.source_embedding(source)), source_mask)  # (B, S, E), (B, F)
         return DecoderState(torch.tanh(self.bridge(final)), self.attention.prepare(annotations, source_mask, final))
 
-    def advance(self, projected: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """One step: ask with s_{i−1}, take the context c_i, move to s_i. Returns [s_i, c_i] (N, H + E) and the new state."""
+    def advance(self, projected: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
+        """One step: ask with s_{i−1}, take the context c_i (N, E), move to s_i (N, H). Returns s_i, c_i and the new state."""
         context, _ = self.attention(self.cell.hidden(state.cell), state.memory)         # (N, E)
-        from_context = F.linear(context, self.cell.weight_ih[:, self.config.d_embed:])  # (N, G·H)
-        cell = self.cell.step(projected + from_context, state.cell)
-        return torch.cat([self.cell.hidden(cell), context], dim=-1), DecoderState(cell, state.memory)
+        cell = self.cell.step(projected + self.from_context(context), state.cell)
+        return self.cell.hidden(cell), context, DecoderState(cell, state.memory)
 
-    def project(self, embedded: Tensor) -> Tensor:
-        """The target words' share of the decoder's gates, (…, d_embed) → (…, G·H): all steps at once in training."""
-        return F.linear(embedded, self.cell.weight_ih[:, :self.config.d_embed], self.cell.bias_ih)
-
-    def logits(self, embedded: Tensor, found: Tensor) -> Tensor:
-        """y_{i−1} (…, d_embed) and [s_i, c_i] (…, H + E) → scores of every target word (…, V)."""
-        return self.output(self.dropout(torch.tanh(self.readout(torch.cat([embedded, found], dim=-1)))))
+    def logits(self, embedded: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
+        """y_{i−1} (…, d_embed), s_i (…, H), c_i (…, E) → scores of every target word (…, V)."""
+        found = torch.tanh(self.readout(torch.cat([embedded, hidden, context], dim=-1)))
+        return self.output(self.dropout(found))
 
     def forward(self, source: Tensor, source_mask: Tensor, target_in: Tensor) -> Tensor:
         """Teacher forcing: source (B, S), source_mask (B, S), target_in (B, T) starting with <bos> → logits (B, T, V)."""
@@ -107,11 +104,12 @@ class Seq2Seq(nn.Module):
             raise ValueError(f"target_in: got {tuple(target_in.shape)}, expected {len(source)} rows, as many as source")
         state = self.encode(source, source_mask)
         embedded = self.dropout(self.target_embedding(target_in))                       # (B, T, d_embed)
-        found = []
-        for projected in self.project(embedded).unbind(1):                              # T times (B, G·H)
-            step, state = self.advance(projected, state)
-            found.append(step)
-        return self.logits(embedded, torch.stack(found, dim=1))                         # (B, T, V)
+        hiddens, contexts = [], []
+        for projected in self.cell.project(embedded).unbind(1):                         # T times (B, G·H)
+            hidden, context, state = self.advance(projected, state)
+            hiddens.append(hidden)
+            contexts.append(context)
+        return self.logits(embedded, torch.stack(hiddens, dim=1), torch.stack(contexts, dim=1))       # (B, T, V)
 
     def start(self, source: Tensor, source_mask: Tensor) -> tuple[Tensor, DecoderState]:
         """Free running: the first words to feed, <bos> (B,), and the state before them."""
@@ -120,8 +118,8 @@ class Seq2Seq(nn.Module):
     def step(self, token: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Feed the words just said (N,): logits for the next ones (N, V) and the new state."""
         embedded = self.target_embedding(token)                                         # (N, d_embed)
-        found, state = self.advance(self.project(embedded), state)
-        return self.logits(embedded, found), state
+        hidden, context, state = self.advance(self.cell.project(embedded), state)
+        return self.logits(embedded, hidden, context), state
 
     def reorder(self, state: DecoderState, index: Tensor) -> DecoderState:
         """The state of row index[n] for each n (beam search keeps some hypotheses and drops others)."""
