@@ -44,11 +44,11 @@ def _glyph(face: str, character: str) -> tuple[str, int]:
 
 
 def _runs(text: str) -> list[tuple[str, float, float]]:
-    """"s_{i−1}" → [("s", 1, 0), ("i−1", 0.72, 0.22)]: text, size and drop of each part; ^ raises."""
+    """"s_{i−1}" → [("s", 1, 0), ("i−1", 0.8, 0.2)]: text, size and drop of each part; ^ raises."""
     parts = re.split(r"([_^])(?:\{([^}]*)\}|(.))", text)
     runs = [(parts[0], 1.0, 0.0)]
     for sign, group, single, rest in zip(*(parts[k::4] for k in (1, 2, 3, 4)), strict=True):
-        runs += [(group or single, 0.72, 0.22 if sign == "_" else -0.38), (rest, 1.0, 0.0)]
+        runs += [(group or single, 0.8, 0.2 if sign == "_" else -0.36), (rest, 1.0, 0.0)]
     return [run for run in runs if run[0]]
 
 
@@ -148,7 +148,7 @@ class Drawing:
                 pen += advance * scale
         k = f"{size / EM:.6f}"
         self.texts.append(Box(left, base - 0.76 * size, left + wide, base + 0.24 * size, text, colour,
-                              len(self._body), size))
+                              len(self._body), size * min(run[1] for run in _runs(text))))
         self._body.append(f'<g fill="{colour}" transform="translate({number(left)} {number(base)}) '
                           f'scale({k} -{k})">{"".join(uses)}</g>')
 

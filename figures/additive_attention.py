@@ -103,7 +103,7 @@ def states(d: Drawing) -> None:
 def equations(d: Drawing) -> None:
     """What each row computes, numbered in the order of computation."""
     rows = [(NOTES, BLUE, "h_j = [→h_j ; ←h_j]", "annotations, read from both sides"),
-            (SCORE, DEEP_PURPLE, "e_{ij} = v^{T} tanh(W s_{i−1} + U h_j)", "scores: does h_j fit the question?"),
+            (SCORE, DEEP_PURPLE, "e_{ij} = v^{T} tanh(W s_{i−1} + U h_j)", "scores: does word j fit?"),
             (WEIGHT, DEEP_PURPLE, "α_{ij} = exp(e_{ij}) / Σ_k exp(e_{ik})", "weights: shares of attention"),
             (CONTEXT, DEEP_GREEN, "c_i = Σ_j α_{ij} h_j", "context: the weighted sum"),
             (STATES - 24, DEEP_ORANGE, "s_i = f(s_{i−1}, y_{i−1}, c_i)", "the next state; from it the word")]

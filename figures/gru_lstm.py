@@ -32,7 +32,7 @@ def draw() -> Drawing:
         cell(d, x)
         d.text(x + 139, 400, motto, size=14, colour=GREY)
         for k, line in enumerate(lines):
-            d.text(x + 22, 428 + 23 * k, line, size=14, anchor="start")
+            d.text(x + 22, 428 + 23 * k, line, size=15, anchor="start")
     d.text(PANELS[0] + 22, 497, "biases are left out", size=13, colour=GREY, anchor="start")
     return d
 
@@ -58,7 +58,7 @@ def inputs(d: Drawing, x: float, readers: list[float], from_left: bool) -> None:
         d.line((x + reader, BUS), (x + reader, GATES + 15), arrow=True)
     if from_left:
         d.line((x + LEFT, BUS), (x + 56, BUS))
-        d.text(x + 38, BUS - 16, "h_{t−1}", size=14, anchor="start")
+        d.text(x + 38, BUS - 16, "h_{t−1}", size=15, anchor="start")
     d.circle(x + 56, BUS, 3.5, fill=GREY)
     d.text(x + 56, INPUT, "x_t", size=15)
 
@@ -88,7 +88,7 @@ def gru(d: Drawing, x: float) -> None:
     gate(d, x + 214, GATES, "n", "tanh")
     for place, height, sign in ((100, TOP, "×"), (214, TOP, "+"), (214, MIXED, "×")):
         node(d, x + place, height, sign)
-    d.text(x + 38, TOP - 20, "h_{t−1}", size=14, anchor="start")
+    d.text(x + 38, TOP - 20, "h_{t−1}", size=15, anchor="start")
     d.text(x + RIGHT - 8, TOP - 20, "h_t", size=15)
 
 
@@ -108,7 +108,7 @@ def lstm(d: Drawing, x: float) -> None:
         gate(d, x + place, GATES, name, inside)
     for place, height, sign in ((78, TOP, "×"), (148, TOP, "+"), (148, MIXED, "×"), (220, MIXED + 21, "×")):
         node(d, x + place, height, sign)
-    d.text(x + 38, TOP - 20, "c_{t−1}", size=14, anchor="start")
+    d.text(x + 38, TOP - 20, "c_{t−1}", size=15, anchor="start")
     d.text(x + RIGHT - 8, TOP - 20, "c_t", size=15)
     d.text(x + RIGHT - 8, MIXED + 3, "h_t", size=15)
 
