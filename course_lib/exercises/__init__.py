@@ -1,7 +1,7 @@
 """The exercises of the course: `check` in a notebook, the same draws and judges for a grader.
 
-A grader draws `exercise.inputs(draws(id, seed))`, sends the args through `wire` to a process that runs `answers.outputs_of`,
-and calls `exercise.judge` on what comes back.
+A grader draws `exercise.inputs(draws(id, seed))`, sends the args through `wire` to a process that runs
+`answers.outputs_of`, and calls `exercise.judge` on what comes back.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def exercise(id: str) -> Exercise:
 
 
 def draws(id: str, seed: int | None = None) -> np.random.Generator:
-    """The random numbers from which the inputs of exercise `id` are drawn: public ones without a seed, secret ones with it."""
+    """The random numbers behind the inputs of exercise `id`: public without a seed, secret with one."""
     if seed is not None and seed < 0:
         raise ValueError(f"seed: got {seed}, expected None or a number from 0")
     return np.random.default_rng([*(int(part) for part in id.split(".")), 0 if seed is None else seed + 1])
@@ -31,13 +31,13 @@ def draws(id: str, seed: int | None = None) -> np.random.Generator:
 
 def verdict(id: str, answer: Any, seed: int | None = None) -> Verdict:
     """Run and judge `answer` in this process."""
-    asked = exercise(id)
-    cases = asked.inputs(draws(id, seed))
+    asked, rng = exercise(id), draws(id, seed)
+    cases = [] if answer is None or answer is Ellipsis else asked.inputs(rng)  # draw only for somebody
     return asked.judge(cases, outputs_of(answer, [case.args for case in cases], asked.is_function))
 
 
 def check(id: str, answer: Any, seed: int | None = None) -> None:
-    """Judge `answer`, a function or (where the exercise asks to predict) a value, and print points and feedback.
+    """Judge `answer`, a function or (where the exercise asks to predict) a dict, and print the feedback.
 
     Never raises because of the answer: an unattempted or broken one prints a line, and the notebook runs on.
     """

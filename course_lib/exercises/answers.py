@@ -1,8 +1,9 @@
 """Run a student's answer on drawn inputs and keep what comes back as plain data.
 
-This side knows no expected value, no point and no other module of the course: a grader may load this file alone, with
-`wire.py`, into the sandboxed process in which foreign code runs. What leaves it is numpy arrays of numbers, Python numbers,
-text, and tuples, lists, sets and dicts of these. An object of any other type is refused, never stored, compared or pickled.
+This side knows no expected value, no point and no other module of the course: a grader may load this file
+alone, with `wire.py`, into the sandboxed process in which foreign code runs. What leaves it is arrays of
+numbers, Python numbers, text, and tuples, lists, sets and dicts of these. An object of any other type is
+refused, never stored, compared or pickled.
 """
 
 import inspect
@@ -18,9 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-MAX_ELEMENTS = 5_000_000                # numbers in all arrays of one answer
-MAX_NODES = 2_000_000                   # numbers, words and containers outside arrays
-MAX_TEXT = 100_000                      # characters in one piece of text
+MAX_ELEMENTS = 5_000_000  # numbers in all arrays of one answer
+MAX_NODES = 2_000_000  # numbers, words and containers outside arrays
+MAX_TEXT = 100_000  # characters in one piece of text
 MAX_DEPTH = 10
 
 _NUMPY_NUMBERS = frozenset(t for t in np.sctypeDict.values() if issubclass(t, (np.number, np.bool_)))
@@ -32,7 +33,7 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Output:
-    """What one call gave: status "value" (with `value`), "nothing" (not attempted), "raised" or "refused" (with `message`)."""
+    """What one call gave: status "value" with `value`, "nothing", or "raised" or "refused" with `message`."""
 
     status: str
     value: Any = None
@@ -40,15 +41,24 @@ class Output:
 
 
 def outputs_of(answer: Any, inputs: Sequence[dict[str, Any]], is_function: bool = True) -> list[Output]:
-    """Call `answer` once per input dict (values go in by position, as private copies), or take it as it is if no function is due."""
+    """Call `answer` on each input dict, its values by position as private copies; or take it as it is."""
     if answer is None or answer is Ellipsis:
         return [Output("nothing") for _ in inputs]
     if is_function and not callable(answer):
-        return [Output("refused", message=f"the answer is a {type(answer).__name__}, expected your function itself, "
-                                          "without parentheses") for _ in inputs]
+        return [
+            Output(
+                "refused",
+                message=f"the answer is a {type(answer).__name__}, expected your "
+                "function itself, without parentheses",
+            )
+            for _ in inputs
+        ]
     if not is_function:
         if callable(answer):
-            return [Output("refused", message="the answer is a function, expected its result: plain values") for _ in inputs]
+            return [
+                Output("refused", message="the answer is a function, expected its result: plain values")
+                for _ in inputs
+            ]
         return [Output("nothing") if _blank(answer) else _kept(answer) for _ in inputs]
     return [_called(answer, args) for args in inputs]
 
@@ -74,7 +84,7 @@ def _kept(value: Any) -> Output:
         return Output("value", plain(value))
     except Refused as refusal:
         return Output("refused", message=str(refusal))
-    except Exception as error:                          # an object that fights back while it is read
+    except Exception as error:  # an object that fights back while it is read
         return Output("refused", message=f"the answer could not be read: {type(error).__name__}")
 
 
@@ -101,12 +111,12 @@ def handed(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """`value` as plain data. 0-dimensional tensors become numbers, subclasses of containers their base. Raises Refused."""
+    """`value` as plain data: tensors as arrays or numbers, containers as their base type. Raises Refused."""
     return _plain(value, [MAX_NODES, MAX_ELEMENTS], 0)
 
 
 def _plain(value: Any, left: list[int], depth: int) -> Any:
-    kind = type(value)                                  # never value.__class__, which an object may lie about
+    kind = type(value)  # never value.__class__, which an object may lie about
     left[0] -= 1
     if left[0] < 0 or depth > MAX_DEPTH:
         raise Refused("the answer is too large or nested too deeply")
@@ -130,8 +140,10 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
     for base in (set, frozenset):
         if issubclass(kind, base):
             return {_key(item, left, depth) for item in base.__iter__(value)}
-    raise Refused(f"the answer holds {_article(kind.__name__)}: return tensors, arrays, numbers, text, "
-                  "or tuples, lists, sets and dicts of these")
+    raise Refused(
+        f"the answer holds {_article(kind.__name__)}: return tensors, arrays, numbers, text, "
+        "or tuples, lists, sets and dicts of these"
+    )
 
 
 def _article(name: str) -> str:
@@ -141,14 +153,16 @@ def _article(name: str) -> str:
 def _number(value: bool | int | float) -> bool | int | float:
     if type(value) not in (bool, int, float):
         raise Refused(f"the answer holds {_article(type(value).__name__)}, expected real numbers")
-    if type(value) is int and not -2**63 <= value < 2**63:
+    if type(value) is int and not -(2**63) <= value < 2**63:
         raise Refused("the answer holds a whole number of more than 64 bits")
     return value
 
 
 def _text(value: str) -> str:
     if len(value) > MAX_TEXT:
-        raise Refused(f"the answer holds {len(value)} characters in one piece of text, at most {MAX_TEXT} are read")
+        raise Refused(
+            f"the answer holds {len(value)} characters in one piece of text, at most {MAX_TEXT} are read"
+        )
     return value
 
 
@@ -157,7 +171,9 @@ def _key(value: Any, left: list[int], depth: int) -> Any:
     try:
         hash(key)
     except TypeError:
-        raise Refused("a set or the keys of a dict hold arrays: use numbers, text, or tuples of these") from None
+        raise Refused(
+            "a set or the keys of a dict hold arrays: use numbers, text, or tuples of these"
+        ) from None
     return key
 
 
@@ -168,7 +184,8 @@ def _tensor(value: torch.Tensor, left: list[int]) -> Any:
         raise Refused("the answer holds complex numbers, expected real ones")
     _spend(value.numel(), left)
     value = value.detach().resolve_neg().cpu()
-    return _array((value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy(), left, paid=True)
+    value = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+    return _array(value.numpy(), left, paid=True)
 
 
 def _array(value: np.ndarray, left: list[int], paid: bool = False) -> Any:
@@ -176,7 +193,8 @@ def _array(value: np.ndarray, left: list[int], paid: bool = False) -> Any:
         raise Refused(f"the answer holds an array of dtype {str(value.dtype)[:40]}, expected real numbers")
     if not paid:
         _spend(value.size, left)
-    wide = value.astype(np.float64) if value.dtype.kind == "f" and value.dtype.itemsize not in (4, 8) else value
+    odd = value.dtype.kind == "f" and value.dtype.itemsize not in (4, 8)
+    wide = value.astype(np.float64) if odd else value
     return _number(wide.item()) if wide.ndim == 0 else np.array(wide, order="C")
 
 
@@ -187,7 +205,7 @@ def _spend(elements: int, left: list[int]) -> None:
 
 
 def describe(error: BaseException, function: Callable) -> str:
-    """One line about an exception: its type, where in the student's code it arose, that line, and the first line it says."""
+    """One line about an exception: its type, the place and line of the student's code, what it says."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):

@@ -1,7 +1,7 @@
-"""Compare an answer with the expected values and, where they differ, find the misconception that gives the same numbers.
+"""Compare an answer with the expected values; where they differ, find the misconception that gives the same.
 
-A named misconception is a wrong function. It runs on the same draws; when its result is the student's result, the judge
-knows what the student thought and says so. Otherwise the message says where the first difference lies.
+A named misconception is a wrong function. It runs on the same draws; when its result is the student's result,
+the judge knows what the student thought and says so. Otherwise it says where the answer first differs.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ import torch
 from course_lib.exercises.answers import Output, handed, plain
 from course_lib.exercises.spec import Case, Exercise, Finding
 
-RTOL = 5e-4                             # of the largest expected value: float32 passes, a 1 % error does not
+RTOL = 5e-4  # of the largest expected value: float32 passes, a 1 % error does not
 
 Arrays = tuple[np.ndarray, ...]
 Message = str | Callable[[Case, Arrays, Arrays], str]
@@ -22,7 +22,7 @@ Message = str | Callable[[Case, Arrays, Arrays], str]
 
 @dataclass(frozen=True)
 class Wrong:
-    """A named misconception: what it would answer, and what to say to it (text, or a function of case, got, expected)."""
+    """A named misconception: what it would answer, and what to say to it, text or f(case, got, expected)."""
 
     name: str
     answer: Callable[..., Any]
@@ -33,12 +33,12 @@ class Wrong:
         try:
             return same(got, arrays_of(run(self.answer, case), names))
         except (RuntimeError, ValueError, IndexError, TypeError, ZeroDivisionError):
-            return False                                # it cannot answer this case at all
+            return False  # it cannot answer this case at all
 
 
 @dataclass(frozen=True)
 class Symptom:
-    """A misconception that shows in many forms, so that it is known by a sign, `shows(case, got)`, not by its numbers."""
+    """A misconception of many forms, known by a sign, `shows(case, got)`, not by its numbers."""
 
     name: str
     shows: Callable[[Case, Arrays], bool]
@@ -60,7 +60,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class ArrayExaminer:
-    """Examine functions that return the arrays `names`. `differs(case, got, expected)` may replace the plain comparison."""
+    """Examine functions that return the arrays `names`; `differs` may replace the plain comparison."""
 
     names: tuple[str, ...]
     wrongs: tuple[Wrong | Symptom, ...]
@@ -70,9 +70,9 @@ class ArrayExaminer:
         differs = self.differs or (lambda names, case, got, expected: difference(names, got, expected))
         problems, parsed = [], []
         for case, output in zip(cases, outputs, strict=True):
-            expected = arrays_of(run(exercise.reference, case, widen=True), self.names)
             got, problem = self.parse(output)
             if not problem:
+                expected = arrays_of(run(exercise.reference, case, widen=True), self.names)
                 problem = differs(self.names, case, got, expected)
                 parsed.append(Answered(case, got, expected, not problem))
             problems.append(problem)
@@ -98,9 +98,10 @@ class ArrayExaminer:
             return (), str(error)
 
     def diagnose(self, answers: Sequence[Answered]) -> tuple[str, str] | None:
-        """(message, name) of the misconception that gives the student's result most often, and at least once where it is wrong.
+        """(message, name) of the misconception that gives the student's result most often.
 
-        Cases that the student has right count, too: a misconception that fails there is not this student's.
+        It has to do so at least once where the student is wrong. Cases that the student has right count, too:
+        a misconception that fails there is not this student's.
         """
         best: tuple[int, Wrong | Symptom | None, Answered | None] = (0, None, None)
         for wrong in self.wrongs:
@@ -119,7 +120,7 @@ class ArrayExaminer:
 
 
 def run(function: Callable, case: Case, widen: bool = False) -> Any:
-    """What a right or wrong answer of ours gives on a case, as plain data; with `widen` computed in float64."""
+    """What one of our own answers gives on a case, as plain data; with `widen` computed in float64."""
     args = [handed(value) for value in case.args.values()]
     if widen:
         args = [arg.double() if torch.is_tensor(arg) and arg.is_floating_point() else arg for arg in args]
@@ -145,7 +146,9 @@ def _array(value: Any, name: str) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError:
-        raise ValueError(f"{name} is a list whose rows have different lengths, expected a rectangular array") from None
+        raise ValueError(
+            f"{name} is a list whose rows have different lengths, expected a rectangular array"
+        ) from None
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} holds something that is not a number")
     return array.astype(np.float64)
@@ -168,8 +171,8 @@ def _off(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
     finite = np.isfinite(expected)
     tolerance = RTOL * max(np.abs(expected[finite]).max(initial=0), 1e-6)
     with np.errstate(invalid="ignore"):
-        close = (got == expected) | (np.isnan(got) & np.isnan(expected)) | (np.abs(got - expected) <= tolerance)
-    return ~close
+        equal = (got == expected) | (np.isnan(got) & np.isnan(expected))
+        return ~(equal | (np.abs(got - expected) <= tolerance))
 
 
 def difference(names: tuple[str, ...], got: Arrays, expected: Arrays) -> str:
@@ -184,7 +187,9 @@ def difference(names: tuple[str, ...], got: Arrays, expected: Arrays) -> str:
             at = tuple(int(i) for i in np.argwhere(off)[0])
             place = f"{name}[{', '.join(map(str, at))}]" if at else name
             said, due = number(g[at]), number(e[at])
-            return f"{place} is {said}, expected {due}" if said != due else f"{place} is {g[at]:.6g}, expected {e[at]:.6g}"
+            if said == due:
+                said, due = f"{g[at]:.6g}", f"{e[at]:.6g}"
+            return f"{place} is {said}, expected {due}"
     return ""
 
 

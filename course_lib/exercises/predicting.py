@@ -1,4 +1,4 @@
-"""Judge predictions: a dict of numbers, short vectors or words, given before the cell that would show them is run.
+"""Judge predictions: a dict of numbers, short vectors or words, given before the cell that shows them is run.
 
 The messages name a misconception or say in which direction to look; they never print the answer.
 """
@@ -18,7 +18,7 @@ Wanted = float | str | tuple[float, ...]
 
 @dataclass(frozen=True)
 class Item:
-    """One question: its key in the dict, how far off a number may be, and (wrong value, message) for known misconceptions."""
+    """One question: its key in the dict, how far off a number may be, and the known wrong values."""
 
     key: str
     tolerance: float
@@ -27,7 +27,7 @@ class Item:
 
 @dataclass(frozen=True)
 class PredictionExaminer:
-    """Examine one dict of predictions: every item is its own property; `exercise.reference(**args)` holds the answers."""
+    """Examine a dict of predictions, every item a property; `exercise.reference(**args)` has the answers."""
 
     items: tuple[Item, ...]
 
@@ -35,12 +35,17 @@ class PredictionExaminer:
         output = outputs[0]
         if output.status != "value" or not isinstance(output.value, dict):
             keys = ", ".join(item.key for item in self.items)
-            return Finding({}, output.message or f"expected a dict with the keys {keys}, got {kind(output.value)}")
+            return Finding(
+                {}, output.message or f"expected a dict with the keys {keys}, got {kind(output.value)}"
+            )
         expected = exercise.reference(**cases[0].args)
-        said = {item.key: self._say(item, output.value.get(item.key), expected[item.key]) for item in self.items}
+        given = output.value
+        said = {item.key: self._say(item, given.get(item.key), expected[item.key]) for item in self.items}
         messages = [f"{key}: {message}" for key, message in said.items() if message]
-        named = next((item.key for item in self.items if any(said[item.key] == text for _, text in item.wrongs)), "")
-        return Finding({key: not message for key, message in said.items()}, "\n  → ".join(messages), named)
+        known = (item.key for item in self.items if any(said[item.key] == text for _, text in item.wrongs))
+        return Finding(
+            {key: not message for key, message in said.items()}, "\n  → ".join(messages), next(known, "")
+        )
 
     def _say(self, item: Item, given: Any, wanted: Wanted) -> str:
         if given is None:
@@ -48,10 +53,10 @@ class PredictionExaminer:
         if isinstance(wanted, str):
             given = {True: "yes", False: "no"}.get(given) if isinstance(given, bool) else given
             if not isinstance(given, str):
-                return "expected a word, \"yes\" or \"no\""
+                return 'expected a word, "yes" or "no"'
             given = given.strip().strip(".").lower()
             known = dict(item.wrongs)
-            return "" if given == wanted else known.get(given, f"{given[:40]!r} is not one of \"yes\" and \"no\"")
+            return "" if given == wanted else known.get(given, f'{given[:40]!r} is not one of "yes" and "no"')
         got = _numbers(given)
         if got is None or got.shape != np.shape(wanted):
             due = f"{len(wanted)} numbers" if isinstance(wanted, tuple) else "a number"

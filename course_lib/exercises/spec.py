@@ -13,7 +13,7 @@ KINDS = ("implement", "debug", "predict", "measure")
 
 @dataclass(frozen=True)
 class Case:
-    """One drawn input. `args` go to the answer by position; `note` says in words what is special; `hidden` stays with the judge."""
+    """One drawn input: `args` for the answer, `note` in words for messages, `hidden` for the judge alone."""
 
     group: str
     args: dict[str, Any]
@@ -32,7 +32,7 @@ class Property:
 
 @dataclass(frozen=True)
 class Finding:
-    """What an examiner found: which groups hold, one message for the student, and the misconception's name where it has one."""
+    """What an examiner found: which groups hold, a message, and the misconception's name if it has one."""
 
     holds: dict[str, bool]
     message: str = ""
@@ -78,7 +78,9 @@ class Verdict:
     def __str__(self) -> str:
         if not self.attempted:
             return f"– {self.id} · {self.title} · not attempted yet"
-        lines = [f"{'✓' if self.ok else '✗'} {self.id} · {self.title} · {self.points} of {self.maximum} points"]
+        lines = [
+            f"{'✓' if self.ok else '✗'} {self.id} · {self.title} · {self.points} of {self.maximum} points"
+        ]
         lines += [f"  {'✓' if result.ok else '✗'} {result.text}" for result in self.results]
         return "\n".join(lines + ([f"  → {self.message}"] if self.message else []))
 
@@ -90,8 +92,8 @@ Examiner = Callable[["Exercise", Sequence[Case], Sequence[Output]], Finding]
 class Exercise:
     """One exercise of a chapter: how inputs are drawn, how outputs are judged, and what its header says.
 
-    `draw(rng)` gives the cases; `examine` compares outputs with expected values from course_lib; `reference` is a right
-    answer, a function of tensors or (for "predict") of the one case's args. `judge` is a pure function of plain data.
+    `draw(rng)` gives the cases; `examine` compares outputs with expected values from course_lib; `reference`
+    is a right answer (for "predict": a function from the case's args to it). `judge` sees plain data only.
     """
 
     id: str
@@ -131,11 +133,13 @@ class Exercise:
         return self.draw(rng)
 
     def judge(self, cases: Sequence[Case], outputs: Sequence[Output]) -> Verdict:
-        """Points and message for `outputs`, one per case. Looks at plain data only; any data gives a verdict."""
+        """Points and message for `outputs`, one per case. Any plain data gives a verdict."""
         if len(outputs) != len(cases):
             raise ValueError(f"outputs: got {len(outputs)}, expected one for each of the {len(cases)} cases")
         attempted = any(output.status != "nothing" for output in outputs)
         found = self.examine(self, cases, outputs) if attempted else Finding({})
-        results = tuple(Result(prop.text, prop.points if found.holds.get(prop.group, False) else 0, prop.points)
-                        for prop in self.properties)
+        earned = [prop.points if found.holds.get(prop.group) else 0 for prop in self.properties]
+        results = tuple(
+            Result(prop.text, n, prop.points) for prop, n in zip(self.properties, earned, strict=True)
+        )
         return Verdict(self.id, self.title, attempted, results, found.message, found.misconception)

@@ -1,7 +1,7 @@
-"""Plain data as one JSON text and a list of raw arrays, for the way between the grader and the process that runs an answer.
+"""Plain data as one JSON text and a list of raw arrays, for the way to the process that runs an answer.
 
-Like `answers.py` it imports nothing of the course. Reading builds arrays from bytes with a declared dtype and shape, checked
-against their length; nothing is ever unpickled or evaluated.
+Like `answers.py` it imports nothing of the course. Reading builds arrays from bytes with a declared dtype and
+shape, checked against their length; nothing is ever unpickled or evaluated.
 """
 
 import json
@@ -53,11 +53,13 @@ def _down(value: Any, arrays: list[bytes]) -> Any:
 def _up(tree: Any, arrays: list[bytes]) -> Any:
     if not isinstance(tree, dict):
         if isinstance(tree, list):
-            raise ValueError("text: a bare list, expected one that says whether it is a tuple, a list or a set")
+            raise ValueError(
+                "text: a bare list, expected one that says whether it is a tuple, a list or a set"
+            )
         return tree
     if "array" in tree:
         return _array(tree, arrays)
-    (name, items), = tree.items()
+    ((name, items),) = tree.items()
     if name == "dict":
         return {_up(k, arrays): _up(v, arrays) for k, v in items}
     return _CONTAINERS[name](_up(item, arrays) for item in items)
@@ -66,7 +68,10 @@ def _up(tree: Any, arrays: list[bytes]) -> Any:
 def _array(tree: dict, arrays: list[bytes]) -> np.ndarray:
     raw, shape, order = arrays[tree["array"]], tuple(tree["shape"]), list(tree["order"])
     if tree["dtype"] not in _DTYPES or sorted(order) != list(range(len(shape))) or any(n < 0 for n in shape):
-        raise ValueError(f"text: an array of dtype {tree['dtype']}, shape {shape}, order {order} is not one that pack writes")
+        raise ValueError(
+            f"text: an array of dtype {tree['dtype']}, shape {shape}, order {order} is not "
+            "one that pack writes"
+        )
     if len(raw) != math.prod(shape) * np.dtype(tree["dtype"]).itemsize:
         raise ValueError(f"arrays: got {len(raw)} bytes for dtype {tree['dtype']} and shape {shape}")
     stored = np.frombuffer(bytearray(raw), dtype=tree["dtype"]).reshape([shape[axis] for axis in order])

@@ -7,7 +7,7 @@ import pytest
 from course_lib.exercises import draws, exercise
 from course_lib.exercises.answers import outputs_of
 
-SEEDS = (None, 11, 12, 13)              # the public draws and three secret ones
+SEEDS = (None, 11, 12, 13)  # the public draws and three secret ones
 
 
 @functools.cache
@@ -16,12 +16,20 @@ def cases_of(id, seed):
 
 
 @pytest.fixture
+def cases():
+    """cases(id, seed) → the drawn cases, not to be changed."""
+    return cases_of
+
+
+@pytest.fixture
 def judge():
     """judge(id, answer, seed) → the verdict, as `check` and a grader reach it."""
+
     def judged(id, answer, seed=None):
         asked = exercise(id)
         cases = cases_of(id, seed)
         return asked.judge(cases, outputs_of(answer, [case.args for case in cases], asked.is_function))
+
     return judged
 
 

@@ -1,4 +1,4 @@
-"""Chapter 02: right answers of several makes are accepted, named wrong ones rejected with their own message."""
+"""Chapter 02: right answers of several makes accepted, named wrong ones rejected with their message."""
 
 from collections import Counter
 
@@ -19,7 +19,10 @@ def gru_by_library(x, h, W, U, b, c):
 def gru_by_loops(x, h, W, U, b, c):
     x, h, W, U, b, c = (a.numpy() for a in (x, h, W, U, b, c))
     size, out = h.shape[1], np.zeros(h.shape)
-    sigma = lambda value: 0.5 * (1 + np.tanh(value / 2))
+
+    def sigma(value):
+        return 0.5 * (1 + np.tanh(value / 2))
+
     for n in range(len(x)):
         for k in range(size):
             left = [W[g * size + k] @ x[n] + b[g * size + k] for g in range(3)]
@@ -145,14 +148,22 @@ def batch_padded(targets, bos, eos, pad):
     longest = max(map(len, targets)) + 1
     ins = [[bos] + row + [pad] * (longest - 1 - len(row)) for row in targets]
     outs = [row + [eos] + [pad] * (longest - 1 - len(row)) for row in targets]
-    return torch.tensor(ins), torch.tensor(outs), torch.arange(longest) <= torch.tensor([[len(r)] for r in targets])
+    return (
+        torch.tensor(ins),
+        torch.tensor(outs),
+        torch.arange(longest) <= torch.tensor([[len(r)] for r in targets]),
+    )
 
 
 def batch_sliced(targets, bos, eos, pad):
     """One padded sequence, cut twice: the input of short rows holds <eos> where nothing is asked any more."""
     rows = [torch.tensor([bos, *row, eos]) for row in targets]
     whole = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
-    return whole[:, :-1], whole[:, 1:], torch.stack([torch.arange(whole.shape[1] - 1) < len(row) - 1 for row in rows])
+    return (
+        whole[:, :-1],
+        whole[:, 1:],
+        torch.stack([torch.arange(whole.shape[1] - 1) < len(row) - 1 for row in rows]),
+    )
 
 
 def batch_numpy(targets, bos, eos, pad):
@@ -175,7 +186,11 @@ def batch_endless(targets, bos, eos, pad):
     longest = max(map(len, targets))
     ins = [[bos] + row[:-1] + [pad] * (longest - len(row)) for row in targets]
     outs = [row + [pad] * (longest - len(row)) for row in targets]
-    return torch.tensor(ins), torch.tensor(outs), torch.arange(longest) < torch.tensor([[len(row)] for row in targets])
+    return (
+        torch.tensor(ins),
+        torch.tensor(outs),
+        torch.arange(longest) < torch.tensor([[len(row)] for row in targets]),
+    )
 
 
 def batch_late_eos(targets, bos, eos, pad):
@@ -212,7 +227,7 @@ def beam_listed(scores, log_probs):
 
 def beam_numpy(scores, log_probs):
     total = scores.numpy()[:, None] + log_probs.numpy()
-    order = np.argsort(-total, axis=None)[:len(scores)]
+    order = np.argsort(-total, axis=None)[: len(scores)]
     parents, tokens = np.unravel_index(order, total.shape)
     return total[parents, tokens], parents, tokens
 
@@ -303,7 +318,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("id", "answer"), [(id, answer) for id, answers in RIGHT.items() for answer in answers])
+@pytest.mark.parametrize(
+    ("id", "answer"), [(id, answer) for id, answers in RIGHT.items() for answer in answers]
+)
 def test_right_answers_are_accepted(judge, seed, id, answer):
     verdict = judge(id, answer, seed)
     assert verdict.ok, str(verdict)
@@ -330,24 +347,47 @@ def test_padding_needs_its_own_points(judge, seed):
 ANSWER = {"decay_at_20": 0.12, "first_below_1_percent": 44, "growth_at_20": 6.73, "more_data_helps": "no"}
 
 
-@pytest.mark.parametrize("answer", [
-    ANSWER, {**ANSWER, "decay_at_20": 0.9**20, "growth_at_20": np.float32(6.7)},
-    {**ANSWER, "first_below_1_percent": torch.tensor(44.0), "more_data_helps": "No."}, {**ANSWER, "more_data_helps": False}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ANSWER,
+        {**ANSWER, "decay_at_20": 0.9**20, "growth_at_20": np.float32(6.7)},
+        {**ANSWER, "first_below_1_percent": torch.tensor(44.0), "more_data_helps": "No."},
+        {**ANSWER, "more_data_helps": False},
+    ],
+)
 def test_2_4_accepts_rounded_and_exact_answers(judge, answer):
     assert judge("2.4", answer).ok, str(judge("2.4", answer))
 
 
-@pytest.mark.parametrize(("key", "value", "phrase"), [
-    ("decay_at_20", 18, "a power, not a product"), ("decay_at_20", 0.14, "19 steps"), ("decay_at_20", 0.11, "21 steps"),
-    ("decay_at_20", 1e-20, "keeps 0.9 of the state"), ("decay_at_20", -1, "same share"), ("decay_at_20", 0.5, "too large"),
-    ("first_below_1_percent", 43, "Off by one"), ("first_below_1_percent", 45, "Off by one"),
-    ("first_below_1_percent", 10, "of the rest"), ("first_below_1_percent", 1000, "too large"),
-    ("growth_at_20", 22, "once more"), ("growth_at_20", 3, "interest"), ("growth_at_20", 8.2, "not the inverse"),
-    ("growth_at_20", 0.12, "shrinks"), ("growth_at_20", 6.1, "19 steps"),
-    ("more_data_helps", "yes", "holds no x"), ("more_data_helps", True, "holds no x"),
-    ("more_data_helps", "perhaps", "not one of"), ("decay_at_20", "0.12", "expected a number"),
-    ("decay_at_20", [0.12], "expected a number"), ("decay_at_20", float("nan"), "no predictions"),
-    ("more_data_helps", 0, "expected a word"), ("growth_at_20", None, "no prediction yet")])
+@pytest.mark.parametrize(
+    ("key", "value", "phrase"),
+    [
+        ("decay_at_20", 18, "a power, not a product"),
+        ("decay_at_20", 0.14, "19 steps"),
+        ("decay_at_20", 0.11, "21 steps"),
+        ("decay_at_20", 1e-20, "keeps 0.9 of the state"),
+        ("decay_at_20", -1, "same share"),
+        ("decay_at_20", 0.5, "too large"),
+        ("first_below_1_percent", 43, "Off by one"),
+        ("first_below_1_percent", 45, "Off by one"),
+        ("first_below_1_percent", 10, "of the rest"),
+        ("first_below_1_percent", 1000, "too large"),
+        ("growth_at_20", 22, "once more"),
+        ("growth_at_20", 3, "interest"),
+        ("growth_at_20", 8.2, "not the inverse"),
+        ("growth_at_20", 0.12, "shrinks"),
+        ("growth_at_20", 6.1, "19 steps"),
+        ("more_data_helps", "yes", "holds no x"),
+        ("more_data_helps", True, "holds no x"),
+        ("more_data_helps", "perhaps", "not one of"),
+        ("decay_at_20", "0.12", "expected a number"),
+        ("decay_at_20", [0.12], "expected a number"),
+        ("decay_at_20", float("nan"), "no predictions"),
+        ("more_data_helps", 0, "expected a word"),
+        ("growth_at_20", None, "no prediction yet"),
+    ],
+)
 def test_2_4_names_what_went_wrong(judge, key, value, phrase):
     verdict = judge("2.4", {**ANSWER, key: value})
     assert verdict.points == 3 and verdict.message.startswith(key) and phrase in verdict.message, str(verdict)
@@ -423,25 +463,41 @@ def dictionary_of_sentences(pairs):
     return {" ".join(de): " ".join(en) for de, en in pairs}
 
 
-@pytest.mark.parametrize(("answer", "seed"), [(dictionary_dice, None), (dictionary_em, None), (dictionary_dice, 11)])
+@pytest.mark.parametrize(
+    ("answer", "seed"), [(dictionary_dice, None), (dictionary_em, None), (dictionary_dice, 11)]
+)
 def test_2_6_accepts_competing_words(judge, answer, seed):
     verdict = judge("2.6", answer, seed)
     assert verdict.ok and "are right" in verdict.message, str(verdict)
 
 
-@pytest.mark.parametrize(("answer", "name", "phrase"), [
-    (dictionary_counted, "raw co-occurrence", "entries are '.'"), (dictionary_rare, "rare words win", "by chance"),
-    (dictionary_by_place, "word by place", "i-th word"), (dictionary_reversed, "direction reversed", "Keys are German"),
-    (dictionary_of_sentences, "whole sentences", "learn words")])
+@pytest.mark.parametrize(
+    ("answer", "name", "phrase"),
+    [
+        (dictionary_counted, "raw co-occurrence", "entries are '.'"),
+        (dictionary_rare, "rare words win", "by chance"),
+        (dictionary_by_place, "word by place", "i-th word"),
+        (dictionary_reversed, "direction reversed", "Keys are German"),
+        (dictionary_of_sentences, "whole sentences", "learn words"),
+    ],
+)
 @pytest.mark.parametrize("seed", [None, 11])
 def test_2_6_names_what_went_wrong(judge, answer, name, phrase, seed):
     verdict = judge("2.6", answer, seed)
     assert not verdict.ok and verdict.misconception == name and phrase in verdict.message, str(verdict)
 
 
-@pytest.mark.parametrize(("value", "phrase"), [
-    ({}, "no entry"), ([("Haus", "house")], "expected a dict"), ({"Haus": ["house"]}, "a str → a list"),
-    ({("Haus",): "house"}, "a tuple → a str"), ({"Haus": "house"}, "Most often missed"), (3, "expected a dict")])
+@pytest.mark.parametrize(
+    ("value", "phrase"),
+    [
+        ({}, "no entry"),
+        ([("Haus", "house")], "expected a dict"),
+        ({"Haus": ["house"]}, "a str → a list"),
+        ({("Haus",): "house"}, "a tuple → a str"),
+        ({"Haus": "house"}, "Most often missed"),
+        (3, "expected a dict"),
+    ],
+)
 def test_2_6_explains_a_wrong_form(judge, value, phrase):
     verdict = judge("2.6", lambda pairs: value)
     assert verdict.points == 0 and phrase in verdict.message, str(verdict)

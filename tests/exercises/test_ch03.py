@@ -1,4 +1,4 @@
-"""Chapter 03: right answers of several makes are accepted, named wrong ones rejected with their own message."""
+"""Chapter 03: right answers of several makes accepted, named wrong ones rejected with their message."""
 
 import math
 from collections import Counter
@@ -35,8 +35,11 @@ def additive_looped(query, keys, mask, W, U, v):
 
 
 def additive_einsum(query, keys, mask, W, U, v):
-    scores = torch.einsum("bsa,a->bs", torch.tanh(torch.einsum("bq,aq->ba", query, W)[:, None]
-                                                  + torch.einsum("bse,ae->bsa", keys, U)), v)
+    scores = torch.einsum(
+        "bsa,a->bs",
+        torch.tanh(torch.einsum("bq,aq->ba", query, W)[:, None] + torch.einsum("bse,ae->bsa", keys, U)),
+        v,
+    )
     scores = scores - scores.masked_fill(~mask, -1e4).amax(1, keepdim=True)
     parts = torch.where(mask, scores.exp(), torch.zeros_like(scores))
     weights = torch.nan_to_num(parts / parts.sum(1, keepdim=True))
@@ -163,7 +166,9 @@ def rate_counted(predicted, sure, possible):
 
 
 def rate_flattened(predicted, sure, possible):
-    name = lambda groups: {(n, *link) for n, group in enumerate(groups) for link in group}
+    def name(groups):
+        return {(n, *link) for n, group in enumerate(groups) for link in group}
+
     a, s = name(predicted), name(sure)
     return torch.tensor(1 - (len(a & s) + len(a & (name(possible) | s))) / (len(a) + len(s)))
 
@@ -232,7 +237,9 @@ def reversal_zeroed(x, lengths):
 
 
 def reversal_rolled(x, lengths):
-    return torch.stack([row.flip(0).roll(n + 1 - len(row), 0) for row, n in zip(x, lengths.tolist(), strict=True)])
+    return torch.stack(
+        [row.flip(0).roll(n + 1 - len(row), 0) for row, n in zip(x, lengths.tolist(), strict=True)]
+    )
 
 
 def reversal_first(x, lengths):
@@ -245,7 +252,9 @@ def reversal_features(x, lengths):
 
 
 def reversal_padding_too(x, lengths):
-    return torch.stack([torch.cat([row[:n].flip(0), row[n:].flip(0)]) for row, n in zip(x, lengths.tolist(), strict=True)])
+    return torch.stack(
+        [torch.cat([row[:n].flip(0), row[n:].flip(0)]) for row, n in zip(x, lengths.tolist(), strict=True)]
+    )
 
 
 RIGHT = {
@@ -289,7 +298,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("id", "answer"), [(id, answer) for id, answers in RIGHT.items() for answer in answers])
+@pytest.mark.parametrize(
+    ("id", "answer"), [(id, answer) for id, answers in RIGHT.items() for answer in answers]
+)
 def test_right_answers_are_accepted(judge, seed, id, answer):
     verdict = judge(id, answer, seed)
     assert verdict.ok, str(verdict)
@@ -307,7 +318,9 @@ def test_planted_bugs_earn_nothing(judge, seed, id, bug):
 
 
 def test_points_of_3_1_by_property(judge, seed):
-    ok = lambda answer: [result.ok for result in judge("3.1", answer, seed).results]
+    def ok(answer):
+        return [result.ok for result in judge("3.1", answer, seed).results]
+
     assert ok(additive_unmasked) == [True, False, False, False]
     assert ok(additive_nan) == [True, True, False, True]
     assert ok(additive_overflow) == [True, True, True, False]
@@ -316,26 +329,50 @@ def test_points_of_3_1_by_property(judge, seed):
 
 # ---------------------------------------------------------------- 3.3 predict
 
-ANSWER = {"weights": [0.17, 0.33, 0.5], "third_masked": [0.33, 0.67, 0], "plus_100": [0.17, 0.33, 0.5],
-          "doubled": [0.07, 0.29, 0.64], "masked_with_0": [0.25, 0.5, 0.25]}
+ANSWER = {
+    "weights": [0.17, 0.33, 0.5],
+    "third_masked": [0.33, 0.67, 0],
+    "plus_100": [0.17, 0.33, 0.5],
+    "doubled": [0.07, 0.29, 0.64],
+    "masked_with_0": [0.25, 0.5, 0.25],
+}
 
 
-@pytest.mark.parametrize("answer", [
-    ANSWER, {**ANSWER, "weights": (1 / 6, 2 / 6, 3 / 6)}, {**ANSWER, "doubled": np.array([1, 4, 9]) / 14},
-    {key: torch.tensor(value) for key, value in ANSWER.items()}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ANSWER,
+        {**ANSWER, "weights": (1 / 6, 2 / 6, 3 / 6)},
+        {**ANSWER, "doubled": np.array([1, 4, 9]) / 14},
+        {key: torch.tensor(value) for key, value in ANSWER.items()},
+    ],
+)
 def test_3_3_accepts_rounded_and_exact_answers(judge, answer):
     assert judge("3.3", answer).ok, str(judge("3.3", answer))
 
 
-@pytest.mark.parametrize(("key", "value", "phrase"), [
-    ("weights", [0, math.log(2) / math.log(6), math.log(3) / math.log(6)], "by their sum"), ("weights", [1, 2, 3], "divide"),
-    ("weights", [0, 0, 1], "hard maximum"), ("weights", [0.1, 0.1, 0.1], "sum to 0.3"), ("weights", [0.2, 0.3, 0.5], "large"),
-    ("third_masked", [0.17, 0.33, 0], "before the softmax"), ("third_masked", [0.25, 0.5, 0.25], "exp(0) = 1"),
-    ("third_masked", [0.17, 0.33, 0.5], "still has"), ("plus_100", [0.33, 0.33, 0.33], "differences"),
-    ("plus_100", [0, 0, 1], "not grown"), ("doubled", [0.17, 0.33, 0.5], "multiplied"),
-    ("masked_with_0", [0.33, 0.67, 0], "not a weight of 0"), ("masked_with_0", [0.17, 0.33, 0], "not the weight"),
-    ("weights", [0.5, 0.5], "expected 3 numbers"), ("weights", "a third", "expected 3 numbers"),
-    ("weights", None, "no prediction yet"), ("weights", [math.nan] * 3, "no predictions")])
+@pytest.mark.parametrize(
+    ("key", "value", "phrase"),
+    [
+        ("weights", [0, math.log(2) / math.log(6), math.log(3) / math.log(6)], "by their sum"),
+        ("weights", [1, 2, 3], "divide"),
+        ("weights", [0, 0, 1], "hard maximum"),
+        ("weights", [0.1, 0.1, 0.1], "sum to 0.3"),
+        ("weights", [0.2, 0.3, 0.5], "large"),
+        ("third_masked", [0.17, 0.33, 0], "before the softmax"),
+        ("third_masked", [0.25, 0.5, 0.25], "exp(0) = 1"),
+        ("third_masked", [0.17, 0.33, 0.5], "still has"),
+        ("plus_100", [0.33, 0.33, 0.33], "differences"),
+        ("plus_100", [0, 0, 1], "not grown"),
+        ("doubled", [0.17, 0.33, 0.5], "multiplied"),
+        ("masked_with_0", [0.33, 0.67, 0], "not a weight of 0"),
+        ("masked_with_0", [0.17, 0.33, 0], "not the weight"),
+        ("weights", [0.5, 0.5], "expected 3 numbers"),
+        ("weights", "a third", "expected 3 numbers"),
+        ("weights", None, "no prediction yet"),
+        ("weights", [math.nan] * 3, "no predictions"),
+    ],
+)
 def test_3_3_names_what_went_wrong(judge, key, value, phrase):
     verdict = judge("3.3", {**ANSWER, key: value})
     assert verdict.points == 4 and verdict.message.startswith(key) and phrase in verdict.message, str(verdict)
@@ -349,8 +386,13 @@ def aligned_dice(pairs):
     for de, en in pairs:
         german.update(set(de)), english.update(set(en))
         both.update((d, e) for d in set(de) for e in set(en))
-    dice = lambda d, e: both[d, e] / (german[d] + english[e])
-    return [[[i, max(range(len(de)), key=lambda j: dice(de[j], e))] for i, e in enumerate(en)] for de, en in pairs]
+
+    def dice(d, e):
+        return both[d, e] / (german[d] + english[e])
+
+    return [
+        [[i, max(range(len(de)), key=lambda j: dice(de[j], e))] for i, e in enumerate(en)] for de, en in pairs
+    ]
 
 
 def aligned_ibm(pairs):
@@ -381,7 +423,9 @@ def aligned_nothing(pairs):
 
 def aligned_counted(pairs):
     both = Counter((d, e) for de, en in pairs for d in set(de) for e in set(en))
-    return [{(max(range(len(en)), key=lambda i: both[d, en[i]]), j) for j, d in enumerate(de)} for de, en in pairs]
+    return [
+        {(max(range(len(en)), key=lambda i: both[d, en[i]]), j) for j, d in enumerate(de)} for de, en in pairs
+    ]
 
 
 @pytest.mark.parametrize(("answer", "seed"), [(aligned_dice, None), (aligned_ibm, None), (aligned_ibm, 11)])
@@ -390,9 +434,16 @@ def test_3_5_accepts_competing_words(judge, answer, seed):
     assert verdict.ok and verdict.message.startswith("Alignment error rate 0."), str(verdict)
 
 
-@pytest.mark.parametrize(("answer", "name", "phrase"), [
-    (aligned_turned, "swapped indices", "English first"), (aligned_diagonal, "diagonal", "follow the diagonal"),
-    (aligned_by_place, "diagonal", "follow the diagonal"), (aligned_nothing, "no link", "not a single link"), (aligned_counted, "raw co-occurrence", "in every sentence")])
+@pytest.mark.parametrize(
+    ("answer", "name", "phrase"),
+    [
+        (aligned_turned, "swapped indices", "English first"),
+        (aligned_diagonal, "diagonal", "follow the diagonal"),
+        (aligned_by_place, "diagonal", "follow the diagonal"),
+        (aligned_nothing, "no link", "not a single link"),
+        (aligned_counted, "raw co-occurrence", "in every sentence"),
+    ],
+)
 @pytest.mark.parametrize("seed", [None, 11])
 def test_3_5_names_what_went_wrong(judge, answer, name, phrase, seed):
     verdict = judge("3.5", answer, seed)
@@ -404,11 +455,18 @@ def test_3_5_is_not_won_by_linking_everything(judge):
     assert verdict.points == 0 and verdict.misconception == "everything linked", str(verdict)
 
 
-@pytest.mark.parametrize(("answer", "phrase"), [
-    (lambda pairs: [{(0, 0)}], "expected a list of 3000 sets"), (lambda pairs: 3, "got an int"),
-    (lambda pairs: [3] * len(pairs), "expected a set of pairs"), (lambda pairs: [{(0.5, 1)}] * len(pairs), "whole numbers"),
-    (lambda pairs: [{(0, 1, 2)}] * len(pairs), "expected a set of pairs"), (lambda pairs: [{(0, 99)}] * len(pairs), "(0, 99)"),
-    (lambda pairs: ({(0, 0)} for _ in pairs), "object of type generator")])
+@pytest.mark.parametrize(
+    ("answer", "phrase"),
+    [
+        (lambda pairs: [{(0, 0)}], "expected a list of 3000 sets"),
+        (lambda pairs: 3, "got an int"),
+        (lambda pairs: [3] * len(pairs), "expected a set of pairs"),
+        (lambda pairs: [{(0.5, 1)}] * len(pairs), "whole numbers"),
+        (lambda pairs: [{(0, 1, 2)}] * len(pairs), "expected a set of pairs"),
+        (lambda pairs: [{(0, 99)}] * len(pairs), "(0, 99)"),
+        (lambda pairs: ({(0, 0)} for _ in pairs), "object of type generator"),
+    ],
+)
 def test_3_5_explains_a_wrong_form(judge, answer, phrase):
     verdict = judge("3.5", answer)
     assert verdict.points == 0 and phrase in verdict.message, str(verdict)

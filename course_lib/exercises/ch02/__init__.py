@@ -2,5 +2,11 @@
 
 from course_lib.exercises.ch02 import beam, decoder_batch, dictionary, gru, padded_loss, recurrence
 
-EXERCISES = (gru.EXERCISE, padded_loss.EXERCISE, decoder_batch.EXERCISE, recurrence.EXERCISE, beam.EXERCISE,
-             dictionary.EXERCISE)
+EXERCISES = (
+    gru.EXERCISE,
+    padded_loss.EXERCISE,
+    decoder_batch.EXERCISE,
+    recurrence.EXERCISE,
+    beam.EXERCISE,
+    dictionary.EXERCISE,
+)

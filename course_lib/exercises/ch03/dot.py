@@ -11,7 +11,7 @@ from course_lib.exercises.judging import ArrayExaminer, Arrays, Wrong, number
 from course_lib.exercises.spec import Case, Exercise, Property
 
 
-def attend_all(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def reference(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """The expected value of 3.2, by the course's DotAttention, one query at a time."""
     everywhere = torch.ones(keys.shape[:2], dtype=torch.bool)
     score = DotAttention(keys.shape[2], keys.shape[2], 0, 0)
@@ -19,30 +19,43 @@ def attend_all(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return torch.stack([score(query, memory)[0] for query in queries.unbind(1)], dim=1)
 
 
-def _dot_case(rng: np.random.Generator, group: str, sizes: Sequence[int], note: str = "", dtype: str = "float32",
-              largest: float = 0.0, layout: str = "C") -> Case:
+def _dot_case(
+    rng: np.random.Generator,
+    group: str,
+    sizes: Sequence[int],
+    note: str = "",
+    dtype: str = "float32",
+    largest: float = 0.0,
+    layout: str = "C",
+) -> Case:
     batch, steps, words, d, e = sizes
     shapes = {"queries": (batch, steps, d), "keys": (batch, words, d), "values": (batch, words, e)}
-    args = {name: np.asarray(rng.standard_normal(shape), dtype=dtype, order=layout) for name, shape in shapes.items()}
+    args = {
+        name: np.asarray(rng.standard_normal(shape), dtype=dtype, order=layout)
+        for name, shape in shapes.items()
+    }
     if largest:
         scores = args["queries"] @ args["keys"].swapaxes(1, 2)
         args["queries"] *= largest / scores.flat[np.abs(scores).argmax()]
     return Case(group, args, note)
 
 
-def draw_dot(rng: np.random.Generator) -> list[Case]:
+def draw(rng: np.random.Generator) -> list[Case]:
     steps, words = (int(n) for n in rng.permutation(range(3, 8))[:2])
-    return [_dot_case(rng, "values", (2, 4, 4, 3, 3), "as many queries as keys"),
-            _dot_case(rng, "values", (3, steps, words, 4, 6)),
-            _dot_case(rng, "single", (3, 1, 5, 4, 2), "a single query"),
-            _dot_case(rng, "single", (2, 4, 1, 3, 5), "a single key"),
-            _dot_case(rng, "hard", (2, 5, 6, 4, 3), "scores up to 120", largest=120),
-            _dot_case(rng, "hard", (2, 3, 5, 4, 2), "float64, not contiguous", dtype="float64", layout="F")]
+    return [
+        _dot_case(rng, "values", (2, 4, 4, 3, 3), "as many queries as keys"),
+        _dot_case(rng, "values", (3, steps, words, 4, 6)),
+        _dot_case(rng, "single", (3, 1, 5, 4, 2), "a single query"),
+        _dot_case(rng, "single", (2, 4, 1, 3, 5), "a single key"),
+        _dot_case(rng, "hard", (2, 5, 6, 4, 3), "scores up to 120", largest=120),
+        _dot_case(rng, "hard", (2, 3, 5, 4, 2), "float64, not contiguous", dtype="float64", layout="F"),
+    ]
 
 
 def _dot_with(weigh: Callable[[Tensor], Tensor], read: Callable | None = None) -> Callable:
     def attend(queries, keys, values):
         return weigh(queries @ keys.transpose(1, 2)) @ (read(keys, values) if read else values)
+
     return attend
 
 
@@ -50,35 +63,83 @@ def _axis_message(case: Case, got: Arrays, expected: Arrays) -> str:
     scores = case.args["queries"].astype(np.float64) @ case.args["keys"].astype(np.float64).swapaxes(1, 2)
     weights = np.exp(scores - scores.max(1, keepdims=True))
     sums = (weights / weights.sum(1, keepdims=True)).sum(2)
-    return (f"Your softmax runs over the queries (dim 1): they compete for a key, and the weights of query 0 sum to "
-            f"{number(sums[0, 0])} instead of 1. The keys compete for a query: the last axis. It trains all the same, "
-            "since the layers after it learn to live with any scale.")
+    return (
+        "Your softmax runs over the queries (dim 1): they compete for a key, and the weights of query "
+        f"0 sum to {number(sums[0, 0])} instead of 1. The keys compete for a query: the last axis. It "
+        "trains all the same, since the layers after it learn to live with any scale."
+    )
 
 
-DOT_WRONGS = (
+WRONGS = (
     Wrong("softmax over the queries", _dot_with(lambda s: s.softmax(1)), _axis_message),
-    Wrong("softmax over the batch", _dot_with(lambda s: s.softmax(0)),
-          "Your softmax runs over the batch (dim 0), so a sentence's weights depend on its neighbours. Use the last axis."),
-    Wrong("no softmax", _dot_with(lambda s: s), "There is no softmax: raw scores can be negative and sum to anything."),
-    Wrong("softmax over both", _dot_with(lambda s: s.flatten(1).softmax(1).view_as(s)),
-          "Your softmax runs over queries and keys together: all T · S weights sum to 1, each query's should."),
-    Wrong("normalised over the queries", _dot_with(lambda s: (w := s.softmax(2)) / w.sum(1, keepdim=True)),
-          "After the softmax you divide by the sum over the queries, and the rows no longer sum to 1."),
-    Wrong("hard choice", _dot_with(lambda s: torch.nn.functional.one_hot(s.argmax(2), s.shape[2]).to(s.dtype)),
-          "You take the value of the best key alone. Attention is a weighted mean, or no gradient could pass."),
-    Wrong("scaled", lambda q, k, v: (q @ k.transpose(1, 2) / k.shape[2]**0.5).softmax(2) @ v,
-          "You divide the scores by √D. That comes in chapter 04; this is Luong's dot product as it stands."),
-    Wrong("scaled over the queries", lambda q, k, v: (q @ k.transpose(1, 2) / k.shape[2]**0.5).softmax(1) @ v,
-          "Scaling does not help: your softmax still runs over the queries (dim 1) instead of the keys (dim 2)."),
-    Wrong("keys read", _dot_with(lambda s: s.softmax(2), lambda keys, values: keys),
-          "You average the keys. Keys are for comparing; what is read are the values."),
-    Wrong("uniform", _dot_with(lambda s: torch.full_like(s, 1 / s.shape[2])),
-          "All your weights are equal: the queries play no part."),
-    Wrong("smallest score wins", _dot_with(lambda s: (-s).softmax(2)), "The sign is wrong: the least similar key wins."),
+    Wrong(
+        "softmax over the batch",
+        _dot_with(lambda s: s.softmax(0)),
+        "Your softmax runs over the batch (dim 0), so a sentence's weights depend on its neighbours. Use "
+        "the last axis.",
+    ),
+    Wrong(
+        "no softmax",
+        _dot_with(lambda s: s),
+        "There is no softmax: raw scores can be negative and sum to anything.",
+    ),
+    Wrong(
+        "softmax over both",
+        _dot_with(lambda s: s.flatten(1).softmax(1).view_as(s)),
+        "Your softmax runs over queries and keys together: all T · S weights sum to 1, each query's should.",
+    ),
+    Wrong(
+        "normalised over the queries",
+        _dot_with(lambda s: (w := s.softmax(2)) / w.sum(1, keepdim=True)),
+        "After the softmax you divide by the sum over the queries, and the rows no longer sum to 1.",
+    ),
+    Wrong(
+        "hard choice",
+        _dot_with(lambda s: torch.nn.functional.one_hot(s.argmax(2), s.shape[2]).to(s.dtype)),
+        "You take the value of the best key alone. Attention is a weighted mean, or no gradient could pass.",
+    ),
+    Wrong(
+        "scaled",
+        lambda q, k, v: (q @ k.transpose(1, 2) / k.shape[2] ** 0.5).softmax(2) @ v,
+        "You divide the scores by √D. That comes in chapter 04; this is Luong's dot product as it stands.",
+    ),
+    Wrong(
+        "scaled over the queries",
+        lambda q, k, v: (q @ k.transpose(1, 2) / k.shape[2] ** 0.5).softmax(1) @ v,
+        "Scaling does not help: your softmax still runs over the queries (dim 1) instead of the keys "
+        "(dim 2).",
+    ),
+    Wrong(
+        "keys read",
+        _dot_with(lambda s: s.softmax(2), lambda keys, values: keys),
+        "You average the keys. Keys are for comparing; what is read are the values.",
+    ),
+    Wrong(
+        "uniform",
+        _dot_with(lambda s: torch.full_like(s, 1 / s.shape[2])),
+        "All your weights are equal: the queries play no part.",
+    ),
+    Wrong(
+        "smallest score wins",
+        _dot_with(lambda s: (-s).softmax(2)),
+        "The sign is wrong: the least similar key wins.",
+    ),
 )
 
 
-EXERCISE = Exercise("3.2", "Who competes with whom?", "debug", 2, 10, "name the axis on which a softmax normalises", (
-    Property("values", "each query's weights sum to 1"), Property("single", "a single query, a single key"),
-    Property("hard", "large scores, float64, non-contiguous")),
-    draw_dot, ArrayExaminer(("output",), DOT_WRONGS), attend_all)
+EXERCISE = Exercise(
+    "3.2",
+    "Who competes with whom?",
+    "debug",
+    2,
+    10,
+    "name the axis on which a softmax normalises",
+    (
+        Property("values", "each query's weights sum to 1"),
+        Property("single", "a single query, a single key"),
+        Property("hard", "large scores, float64, non-contiguous"),
+    ),
+    draw,
+    ArrayExaminer(("output",), WRONGS),
+    reference,
+)

@@ -1,0 +1,210 @@
+"""Beyond the named mistakes: operators, axes, scales, masks and indices of right answers, changed one by one.
+
+A mutant that gives other values on any of several draws must not get full points on one secret draw.
+"""
+
+import ast
+import copy
+import inspect
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from course_lib.exercises import draws, exercise, judging
+from course_lib.exercises.answers import outputs_of
+
+
+def gru_step(x, h, W, U, b, c):
+    (r, z, n), (u, v, w) = (x @ W.T + b).chunk(3, 1), (h @ U.T + c).chunk(3, 1)
+    r, z = torch.sigmoid(r + u), torch.sigmoid(z + v)
+    return (1 - z) * torch.tanh(n + r * w) + z * h
+
+
+def masked_loss(logits, targets, mask):
+    chosen = logits.gather(-1, targets[..., None])[..., 0]
+    nll = logits.logsumexp(dim=-1) - chosen
+    return nll.masked_fill(~mask, 0).sum() / mask.sum()
+
+
+def make_decoder_batch(targets, bos, eos, pad):
+    longest = max(len(row) for row in targets) + 1
+    ins = [[bos] + row + [pad] * (longest - len(row) - 1) for row in targets]
+    outs = [row + [eos] + [pad] * (longest - len(row) - 1) for row in targets]
+    mask = [[t <= len(row) for t in range(longest)] for row in targets]
+    return torch.tensor(ins), torch.tensor(outs), torch.tensor(mask)
+
+
+def beam_step(scores, log_probs):
+    total = scores[:, None] + log_probs
+    best, place = total.flatten().topk(scores.shape[0])
+    return best, place // log_probs.shape[1], place % log_probs.shape[1]
+
+
+def additive_attention(query, keys, mask, W, U, v):
+    scores = torch.tanh((query @ W.T)[:, None, :] + keys @ U.T) @ v
+    scores = scores.masked_fill(~mask, -torch.inf)
+    weights = scores.softmax(dim=1).masked_fill(~mask, 0)
+    return (weights[:, :, None] * keys).sum(dim=1), weights
+
+
+def attend_all(queries, keys, values):
+    scores = queries @ keys.transpose(1, 2)
+    scores = scores - scores.amax(dim=2, keepdim=True)
+    weights = scores.exp() / scores.exp().sum(dim=2, keepdim=True)
+    return weights @ values
+
+
+def alignment_error_rate(predicted, sure, possible):
+    hits = total = 0
+    for a, s, p in zip(predicted, sure, possible, strict=True):
+        hits = hits + len(a & s) + len(a & (p | s))
+        total = total + len(a) + len(s)
+    return 1 - hits / total
+
+
+def reverse_within(x, lengths):
+    places = torch.arange(x.shape[1])[None, :]
+    source = torch.where(places < lengths[:, None], lengths[:, None] - 1 - places, places)
+    return torch.take_along_dim(x, source[..., None], dim=1)
+
+
+ANSWERS = {
+    "2.1": gru_step,
+    "2.2": masked_loss,
+    "2.3": make_decoder_batch,
+    "2.5": beam_step,
+    "3.1": additive_attention,
+    "3.2": attend_all,
+    "3.4": alignment_error_rate,
+    "3.6": reverse_within,
+}
+OPERATORS = {
+    ast.Add: [ast.Sub, ast.Mult],
+    ast.Sub: [ast.Add],
+    ast.Mult: [ast.Div, ast.Add],
+    ast.Div: [ast.Mult, ast.FloorDiv],
+    ast.FloorDiv: [ast.Mod, ast.Div],
+    ast.Mod: [ast.FloorDiv],
+    ast.MatMult: [ast.Mult],
+    ast.BitAnd: [ast.BitOr],
+    ast.BitOr: [ast.BitAnd],
+}
+COMPARISONS = {ast.Lt: [ast.LtE, ast.Gt], ast.LtE: [ast.Lt, ast.GtE]}
+NAMES = {
+    "tanh": ["sigmoid", "relu"],
+    "sigmoid": ["tanh"],
+    "softmax": ["log_softmax"],
+    "sum": ["mean", "prod"],
+    "amax": ["amin"],
+    "exp": ["log1p"],
+    "logsumexp": ["amax"],
+    "max": ["min"],
+    "gather": ["scatter"],
+    "inf": ["pi"],
+}
+
+
+def variants(node, names):
+    """Replacements for one node of the syntax tree."""
+    if isinstance(node, ast.BinOp):
+        yield from (ast.BinOp(node.left, kind(), node.right) for kind in OPERATORS.get(type(node.op), []))
+        yield from (node.left, node.right, ast.BinOp(node.right, node.op, node.left))
+    elif isinstance(node, ast.Compare):
+        yield from (
+            ast.Compare(node.left, [kind()], node.comparators)
+            for kind in COMPARISONS.get(type(node.ops[0]), [])
+        )
+    elif isinstance(node, ast.UnaryOp):
+        yield node.operand
+    elif isinstance(node, ast.Constant) and type(node.value) is int:
+        yield from (
+            ast.Constant(value)
+            for value in (node.value + 1, node.value - 1, -node.value)
+            if value != node.value
+        )
+    elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+        yield from (ast.Attribute(node.value, other, node.ctx) for other in NAMES.get(node.attr, []))
+        if node.attr == "T":
+            yield node.value
+    elif (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and not isinstance(node.func.value, ast.Name)
+    ):
+        yield node.func.value  # the call left out
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names:
+        yield from (ast.Name(other, node.ctx) for other in names if other != node.id)
+    elif isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Load) and len(node.elts) > 1:
+        yield ast.Tuple([node.elts[1], node.elts[0], *node.elts[2:]], node.ctx)
+
+
+def mutants(function):
+    """Every function with one change, and its source text."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    names = [arg.arg for arg in tree.body[0].args.args]
+    places = [
+        (parent, field, index)
+        for parent in ast.walk(tree)
+        for field, value in ast.iter_fields(parent)
+        for index in (range(len(value)) if isinstance(value, list) else [None])
+        if isinstance(value[index] if index is not None else value, ast.expr)
+    ]
+    for parent, field, index in places:
+        holder = getattr(parent, field)
+        original = holder if index is None else holder[index]
+        for changed in variants(original, names):
+            _put(parent, field, index, copy.deepcopy(changed))
+            source = ast.unparse(ast.fix_missing_locations(tree))
+            _put(parent, field, index, original)
+            scope = {"torch": torch}
+            exec(compile(source, "<mutant>", "exec"), scope)
+            yield scope[function.__name__], source
+
+
+def _put(parent, field, index, node):
+    if index is None:
+        setattr(parent, field, node)
+    else:
+        getattr(parent, field)[index] = node
+
+
+def changes(id, mutant, original, samples):
+    """True if a mutant gives other values on some case."""
+    asked = exercise(id)
+    names = asked.examine.names
+    for cases in samples:
+        inputs = [case.args for case in cases]
+        for new, old in zip(outputs_of(mutant, inputs), outputs_of(original, inputs), strict=True):
+            if new.status != "value":
+                return True
+            try:
+                same = judging.same(judging.arrays_of(new.value, names), judging.arrays_of(old.value, names))
+            except ValueError:
+                return True
+            if not same:
+                return True
+    return False
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("id", ANSWERS)
+def test_mutants_are_rejected(id):
+    asked, original = exercise(id), ANSWERS[id]
+    cases = asked.inputs(draws(id, 31))
+    samples = [asked.inputs(np.random.default_rng(1000 + n)) for n in range(3)]
+    changed = survived = 0
+    left = []
+    for mutant, source in mutants(original):
+        accepted = asked.judge(cases, outputs_of(mutant, [case.args for case in cases])).ok
+        if not accepted:
+            changed += 1
+        elif changes(id, mutant, original, samples):
+            changed += 1
+            survived += 1
+            left.append(source)
+    assert asked.judge(cases, outputs_of(original, [case.args for case in cases])).ok
+    assert changed >= 15 and survived <= 0.05 * changed, "\n".join(
+        [f"{survived} of {changed} survive:", *left]
+    )
