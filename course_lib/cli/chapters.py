@@ -70,12 +70,16 @@ def select(chapters: Sequence[Chapter], names: Sequence[str]) -> list[Chapter]:
 
 
 def keys(chapters: Sequence[Chapter], library: Path = ROOT / "course_lib") -> dict[str, str]:
-    """For each chapter a hash of all that its result depends on: its code and that of the chapters before it (a chapter
-    may go on from their models), the library without the commands, the versions, and where real data come from."""
+    """For each chapter a hash of all that its result depends on.
+
+    That is: its code and that of the chapters before it (a chapter may go on from their models), the library without
+    the commands, the versions, and where real data come from.
+    """
     running = hashlib.sha256()
-    for path in sorted(library.rglob("*.py")):
-        if path.relative_to(library).parts[0] not in ("cli", "__main__.py"):
-            running.update(f"{path.relative_to(library).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    for path in sorted(library.rglob("*")):
+        parts = path.relative_to(library).parts
+        if path.is_file() and parts[0] not in ("cli", "__main__.py") and "__pycache__" not in parts:
+            running.update("/".join(parts).encode() + b"\0" + path.read_bytes() + b"\0")
     running.update("\0".join([platform.python_version(), version("torch"), version("numpy"),
                               os.environ.get("COURSE_DATA", "")]).encode())
     found = {}
