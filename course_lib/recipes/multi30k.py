@@ -23,7 +23,7 @@ from course_lib.tokenizers import WordTokenizer
 from course_lib.training import History, TrainingConfig, train
 
 ATTENTIONS = ("additive", "none")
-STEPS = 1350
+STEPS = 2250
 
 
 def run(out: str | Path, *, attention: str = "additive", steps: int = STEPS, evaluate_every: int = 450, device: str | None = None,
