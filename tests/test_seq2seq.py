@@ -32,10 +32,13 @@ def forward(model, batch):
 
 # --- an independent model ---------------------------------------------------------------------------------------------
 
-def copied(theirs, ours, ending=""):
+def fill(theirs, ours, ending="", further=None):
+    """Copy a cell's weights; `further` are the columns of weight_ih for a second input, the context."""
     with torch.no_grad():
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        for name in ("weight_hh", "bias_ih", "bias_hh"):
             getattr(theirs, name + ending).copy_(getattr(ours, name))
+        columns = [ours.weight_ih] if further is None else [ours.weight_ih, further]
+        getattr(theirs, "weight_ih" + ending).copy_(torch.cat(columns, dim=1))
 
 
 def slow_logits(model, source, target_in):
@@ -44,9 +47,9 @@ def slow_logits(model, source, target_in):
     lstm, n = c.cell == "lstm", len(source)
     encoder = LAYER[c.cell](c.d_embed, c.d_hidden, bidirectional=c.bidirectional).double()
     for cell, ending in zip(model.encoder.cells, ("_l0", "_l0_reverse")):
-        copied(encoder, cell, ending)
-    decoder = SINGLE[c.cell](model.cell.d_input, c.d_hidden).double()
-    copied(decoder, model.cell)
+        fill(encoder, cell, ending)
+    decoder = SINGLE[c.cell](c.d_embed + model.attention.d_context, c.d_hidden).double()
+    fill(decoder, model.cell, further=model.from_context.weight)
 
     h, last = encoder(model.source_embedding.weight[source])            # (S, E)
     ways = range(2 if c.bidirectional else 1)
@@ -87,12 +90,17 @@ def test_logits_equal_the_slow_model_sentence_by_sentence(cell, attention):
         close(logits[i][batch.target_mask[i]], expected)
 
 
+def copied(name):
+    """Whether the slow model computes with a copy of this weight, so that no gradient reaches the original."""
+    return "cell" in name or name == "from_context.weight"
+
+
 def test_gradients_equal_those_of_the_slow_model():
     model, batch = build(), collate_pairs(PAIRS)
     seq2seq_loss(model, batch)[0].backward()
-    ours = {name: p.grad.clone() for name, p in model.named_parameters() if "cell" not in name}
+    ours = {name: p.grad.clone() for name, p in model.named_parameters() if not copied(name)}
     model.zero_grad()
-    for i in range(len(PAIRS)):                                         # its cells are copies, so theirs are tested elsewhere
+    for i in range(len(PAIRS)):
         mask = batch.target_mask[i]
         logits = slow_logits(model, batch.source[i][batch.source_mask[i]], batch.target_in[i][mask])
         nn.functional.cross_entropy(logits, batch.target_out[i][mask], reduction="sum").backward()

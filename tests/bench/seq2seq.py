@@ -1,0 +1,192 @@
+"""How fast the encoder–decoder trains, beside the loop of textbooks and beside torch's fused GRU.
+
+    python tests/bench/seq2seq.py [--quick] [--threads N]
+
+All contestants run in one process, turn by turn on the same batches, so that other load on the machine hits them alike.
+One step is forward, backward, clipping and the AdamW update; tokens are real target tokens. Medians of several rounds with
+their range. Ratios are medians of the rounds' own ratios.
+
+    ours       course_lib's Seq2Seq with additive attention: what does not depend on the state is computed once per batch
+    textbook   the same network, same weights, same logits, with keys, embedding share and vocabulary computed in every step
+    nn.GRU     no attention, encoder and decoder in torch.nn.GRU (packed), readout and vocabulary once per batch
+    ours, none course_lib's Seq2Seq without attention: the same logits as nn.GRU
+
+Wanted: ours ≥ 1.25 × textbook, ours ≥ 0.75 × nn.GRU, and collating a batch at most 3 % of a step.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from course_lib.attention import masked_softmax  # noqa: E402
+from course_lib.data.batching import PairBatches  # noqa: E402
+from course_lib.losses import seq2seq_loss  # noqa: E402
+from course_lib.models.seq2seq import Seq2Seq, Seq2SeqConfig  # noqa: E402
+from course_lib.training import TrainingConfig, make_optimizer  # noqa: E402
+
+SIZES = {                                # name: d_embed, vocabulary, batch size
+    "small": (128, 500, 64),
+    "large": (256, 6000, 128),
+}
+D_HIDDEN, D_ATTENTION, LENGTHS = 256, 128, (8, 16)
+
+
+class Textbook(nn.Module):
+    """The network of `Seq2Seq` as textbooks write it: one word after the other, everything inside the loop."""
+
+    def __init__(self, model: Seq2Seq):
+        super().__init__()
+        self.config = c = model.config
+        self.net = model
+        self.forward_cell, self.backward_cell = (nn.GRUCell(c.d_embed, c.d_hidden) for _ in range(2))
+        self.decoder_cell = nn.GRUCell(c.d_embed + model.attention.d_context, c.d_hidden)
+        for ours, theirs in ((self.forward_cell, model.encoder.cells[0]), (self.backward_cell, model.encoder.cells[1]),
+                             (self.decoder_cell, model.cell)):
+            weights = theirs.state_dict()
+            if theirs is model.cell:                                                    # one matrix for [y, c]
+                weights["weight_ih"] = torch.cat([weights["weight_ih"], model.from_context.weight], dim=1)
+            ours.load_state_dict(weights)
+        del model.encoder, model.cell, model.from_context
+
+    def read(self, cell, embedded, mask, order):
+        """One direction: a state that stands still on padding."""
+        state, out = embedded.new_zeros(len(embedded), self.config.d_hidden), {}
+        for t in order:
+            state = torch.where(mask[:, t, None], cell(embedded[:, t], state), state)
+            out[t] = state
+        return torch.stack([out[t] for t in sorted(out)], dim=1), state
+
+    def forward(self, source, source_mask, target_in):
+        net, steps = self.net, range(source.shape[1])
+        embedded = net.source_embedding(source)
+        ahead, end = self.read(self.forward_cell, embedded, source_mask, steps)
+        back, start = self.read(self.backward_cell, embedded, source_mask, reversed(steps))
+        annotations = torch.cat([ahead, back], dim=-1)                                  # (B, S, 2H)
+        state, rows = torch.tanh(net.bridge(torch.cat([end, start], dim=-1))), []
+        for word in target_in.unbind(1):
+            keys = net.attention.key(annotations)                                       # (B, S, A), every step again
+            scores = torch.tanh(keys + net.attention.query(state)[:, None]) @ net.attention.score
+            weights = masked_softmax(scores, source_mask)
+            context = (weights[:, None] @ annotations).squeeze(1)
+            y = net.target_embedding(word)
+            state = self.decoder_cell(torch.cat([y, context], dim=-1), state)
+            rows.append(net.output(torch.tanh(net.readout(torch.cat([y, state, context], dim=-1)))))
+        return torch.stack(rows, dim=1)
+
+
+class TorchGRU(nn.Module):
+    """The network of `Seq2Seq` without attention, both loops inside torch.nn.GRU."""
+
+    def __init__(self, model: Seq2Seq):
+        super().__init__()
+        c, self.net = model.config, model
+        self.encoder = nn.GRU(c.d_embed, c.d_hidden, batch_first=True, bidirectional=True)
+        self.decoder = nn.GRU(c.d_embed + model.attention.d_context, c.d_hidden, batch_first=True)
+        with torch.no_grad():
+            for layer, cell, ending in ((self.encoder, model.encoder.cells[0], "_l0"), (self.decoder, model.cell, "_l0"),
+                                        (self.encoder, model.encoder.cells[1], "_l0_reverse")):
+                for name, value in cell.named_parameters():
+                    if layer is self.decoder and name == "weight_ih":                   # one matrix for [y, c]
+                        value = torch.cat([value, model.from_context.weight], dim=1)
+                    getattr(layer, name + ending).copy_(value)
+        del model.encoder, model.cell, model.from_context
+
+    def forward(self, source, source_mask, target_in):
+        net, lengths = self.net, source_mask.sum(1).cpu()
+        packed = pack_padded_sequence(net.source_embedding(source), lengths, batch_first=True, enforce_sorted=False)
+        out, final = self.encoder(packed)
+        pad_packed_sequence(out, batch_first=True)                                      # an attention would need it
+        final = torch.cat([final[0], final[1]], dim=-1)                                 # (B, 2H)
+        embedded = net.target_embedding(target_in)
+        context = final[:, None].expand(-1, target_in.shape[1], -1)
+        hidden, _ = self.decoder(torch.cat([embedded, context], dim=-1), torch.tanh(net.bridge(final))[None])
+        return net.output(torch.tanh(net.readout(torch.cat([embedded, hidden, context], dim=-1))))
+
+
+def make(name: str, d_embed: int, vocab: int) -> nn.Module:
+    attention = "additive" if name in ("ours", "textbook") else "none"
+    torch.manual_seed(0)
+    model = Seq2Seq(Seq2SeqConfig(vocab, vocab, d_embed, D_HIDDEN, D_ATTENTION, "gru", attention))
+    return {"textbook": Textbook, "nn.GRU": TorchGRU}.get(name, lambda m: m)(model)
+
+
+def random_pairs(n: int, vocab: int) -> list[tuple[list[int], list[int]]]:
+    """Random sentence pairs, 8 … 16 words on each side."""
+    g = torch.Generator().manual_seed(0)
+    lengths = torch.randint(LENGTHS[0], LENGTHS[1] + 1, (n, 2), generator=g).tolist()
+    return [tuple(torch.randint(4, vocab, (k,), generator=g).tolist() for k in pair) for pair in lengths]
+
+
+def run_steps(model: nn.Module, optimizer: torch.optim.Optimizer, batches: list) -> float:
+    """Train on each batch once; seconds."""
+    start = time.perf_counter()
+    for batch in batches:
+        loss, count = seq2seq_loss(model, batch)
+        (loss / count).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return time.perf_counter() - start
+
+
+def spread(values: list[float], form: str = ",.0f") -> str:
+    return f"{statistics.median(values):{form}} ({min(values):{form}} – {max(values):{form}})"
+
+
+def measure(size: str, rounds: int, steps: int) -> None:
+    d_embed, vocab, batch_size = SIZES[size]
+    source = PairBatches(random_pairs(batch_size * max(50, steps), vocab), batch_size)
+    names = ("ours", "textbook", "nn.GRU", "ours, none")
+    models = {name: make(name, d_embed, vocab) for name in names}
+    probe = source[0]
+    for one, other in (("ours", "textbook"), ("ours, none", "nn.GRU")):                 # the same maths, or no comparison
+        with torch.no_grad():
+            expected, logits = (models[n](probe.source, probe.source_mask, probe.target_in) for n in (one, other))
+        torch.testing.assert_close(logits[probe.target_mask], expected[probe.target_mask], rtol=0, atol=1e-4)
+    optimizers = {name: make_optimizer(model, TrainingConfig(steps=1)) for name, model in models.items()}
+    rates = {name: [] for name in names}
+    shares = []
+    for name in names:
+        run_steps(models[name], optimizers[name], [probe])
+    for number in range(rounds):
+        start = time.perf_counter()
+        batches = [source[number * steps + i] for i in range(steps)]
+        collating, tokens = time.perf_counter() - start, sum(int(b.target_mask.sum()) for b in batches)
+        for i in range(len(names)):
+            name = names[(i + number) % len(names)]                                     # nobody always goes first
+            seconds = run_steps(models[name], optimizers[name], batches)
+            rates[name].append(tokens / seconds)
+            if name == "ours":
+                shares.append(100 * collating / seconds)
+    print(f"\n{size}: d_embed {d_embed}, d_hidden {D_HIDDEN}, vocabulary {vocab}, batch {batch_size}, "
+          f"{LENGTHS[0]}–{LENGTHS[1]} words; {rounds} rounds of {steps} steps")
+    for name in names:
+        print(f"  {name:<11} {spread(rates[name])} target tokens/s")
+    for other, wanted in (("textbook", 1.25), ("nn.GRU", 0.75)):
+        ratios = [a / b for a, b in zip(rates["ours"], rates[other])]
+        print(f"  ours / {other:<9} {spread(ratios, '.2f')}   wanted: at least {wanted}")
+    print(f"  collating   {spread(shares, '.2f')} % of a step   wanted: at most 3")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 3 steps instead of 9 of 6")
+    parser.add_argument("--threads", type=int, help="threads of torch (default: what torch takes)")
+    parser.add_argument("--size", choices=SIZES, help="one size only")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for size in [arguments.size] if arguments.size else SIZES:
+        measure(size, *((3, 3) if arguments.quick else (9, 6)))
+
+
+if __name__ == "__main__":
+    main()
