@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "course_lib"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-# A unit is a file, or a package whose files may import each other without a cycle. Models are units of their own:
-# none imports another. The top floor has an order of its own: commands call recipes and exercises.
+# A unit is a file, or a package whose files may import each other without a cycle. Models are units of their
+# own: none imports another. The top floor has an order of its own: commands call recipes and exercises.
 FLOORS = [
     ["runtime", "tokenizers", "positional", "metrics", "plotting", "data"],
     ["attention", "recurrent", "losses", "checkpoints", "baselines"],
@@ -44,10 +44,14 @@ def module_parts(path: Path, library: Path) -> tuple[str, ...]:
 
 
 def imports(path: Path, library: Path = LIBRARY) -> list[tuple[tuple[str, ...], bool]]:
-    """What a file imports of the library: the parts of each module's name, and whether that happens inside a function."""
+    """What a file imports of the library: the parts of each module's name, and whether inside a function."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    inner = {id(node) for outer in ast.walk(tree) if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-             for node in ast.walk(outer)}
+    inner = {
+        id(node)
+        for outer in ast.walk(tree)
+        if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for node in ast.walk(outer)
+    }
     package = ("course_lib", *path.relative_to(library).parts[:-1])
     found = []
     for node in ast.walk(tree):
@@ -58,12 +62,14 @@ def imports(path: Path, library: Path = LIBRARY) -> list[tuple[tuple[str, ...], 
             start = package[:len(package) - node.level + 1] if node.level else ()
             base = (*start, *(node.module.split(".") if node.module else ()))
             names = [_resolved((*base, alias.name), library) for alias in node.names]
-        found += [(name[1:], id(node) in inner) for name in names if name[0] == "course_lib" and len(name) > 1]
+        found += [
+            (name[1:], id(node) in inner) for name in names if name[0] == "course_lib" and len(name) > 1
+        ]
     return found
 
 
 def _resolved(name: tuple[str, ...], library: Path) -> tuple[str, ...]:
-    """`from course_lib.data import tinytown` imports a module, `from course_lib.data.tinytown import Pair` a name in one."""
+    """`from course_lib.data import tinytown` imports a module, `from …tinytown import Pair` a name in one."""
     path = library.joinpath(*name[1:])
     return name if path.is_dir() or path.with_suffix(".py").is_file() else name[:-1]
 
@@ -106,7 +112,9 @@ def circles(graph) -> list[list]:
 
 
 def test_every_module_has_a_floor():
-    units = {unit(module_parts(path, LIBRARY)) for path in LIBRARY.rglob("*.py") if module_parts(path, LIBRARY)}
+    units = {
+        unit(module_parts(path, LIBRARY)) for path in LIBRARY.rglob("*.py") if module_parts(path, LIBRARY)
+    }
     unknown = [name for name in units if name not in FLOOR and f"{name.partition('/')[0]}/*" not in FLOOR]
     assert not unknown, f"no floor lists {unknown}"
     assert len(units) > 15
@@ -154,14 +162,18 @@ def definitions(notebook: Path) -> list[ast.FunctionDef | ast.ClassDef]:
     found = []
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
-            lines = [line for line in "".join(cell["source"]).splitlines() if not line.lstrip().startswith(("%", "!"))]
+            lines = [
+                line
+                for line in "".join(cell["source"]).splitlines()
+                if not line.lstrip().startswith(("%", "!"))
+            ]
             tree = ast.parse("\n".join(lines))
             found += [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     return found
 
 
 def bodies(notebook: Path) -> dict[str, str]:
-    """Each function's body as a normal form without its docstring, with the function's name; one-liners do not count."""
+    """Each function's body in a normal form without docstring, with the function's name; no one-liners."""
     found = {}
     for node in definitions(notebook):
         if isinstance(node, ast.FunctionDef):
@@ -191,6 +203,8 @@ def test_the_same_body_under_another_name_is_found(tmp_path):
     for name, source in (("a", "def f(x):\n    'Says.'\n    y = x + 1\n    return y"),
                          ("b", "if True:\n    def g(x):\n        y = x + 1  # other words\n        return y"),
                          ("c", "def h(x):\n    y = x + 2\n    return y")):
-        (tmp_path / f"{name}.ipynb").write_text(json.dumps({"cells": [{"cell_type": "code", "source": source}]}))
+        (tmp_path / f"{name}.ipynb").write_text(
+            json.dumps({"cells": [{"cell_type": "code", "source": source}]})
+        )
     first, second, third = (set(bodies(tmp_path / f"{name}.ipynb")) for name in "abc")
     assert first == second != third

@@ -1,4 +1,4 @@
-"""The commands. This file needs only the standard library, so that `--help` answers before anything is installed."""
+"""The commands. Standard library only, so that `--help` answers before anything is installed."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -37,5 +37,8 @@ def first_help(arguments: list[str]) -> str | None:
         return None
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    return (f"Usage: {CALL} COMMAND [ARGUMENTS]\n\nCommands:\n" + "\n".join(lines) +
-            f"\n\n  Example: {CALL} run\n\nThe first command sets up everything in .venv/ (once, some minutes).")
+    return (
+        f"Usage: {CALL} COMMAND [ARGUMENTS]\n\nCommands:\n"
+        + "\n".join(lines)
+        + f"\n\n  Example: {CALL} run\n\nThe first command sets up everything in .venv/ (once, some minutes)."
+    )

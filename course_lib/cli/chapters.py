@@ -17,7 +17,7 @@ NOTEBOOKS = ROOT / "notebooks"
 
 @dataclass(frozen=True)
 class Chapter:
-    """One notebook file: its number ("03"), its title, and the minutes that its badge promises (None without one)."""
+    """One notebook file: its number ("03"), its title, the minutes that its badge promises or None."""
 
     path: Path
     number: str
@@ -64,7 +64,9 @@ def select(chapters: Sequence[Chapter], names: Sequence[str]) -> list[Chapter]:
         fits = [c for c in chapters if stem in (c.name, c.number) or
                 (stem.isdigit() and c.number.isdigit() and int(stem) == int(c.number))]
         if not fits:
-            raise ValueError(f"there is no chapter {name!r}; there are {', '.join(c.name for c in chapters) or 'none'}")
+            raise ValueError(
+                f"there is no chapter {name!r}; there are {', '.join(c.name for c in chapters) or 'none'}"
+            )
         wanted.update(c.name for c in fits)
     return [c for c in chapters if not names or c.name in wanted]
 
@@ -72,8 +74,8 @@ def select(chapters: Sequence[Chapter], names: Sequence[str]) -> list[Chapter]:
 def keys(chapters: Sequence[Chapter], library: Path = ROOT / "course_lib") -> dict[str, str]:
     """For each chapter a hash of all that its result depends on.
 
-    That is: its code and that of the chapters before it (a chapter may go on from their models), the library without
-    the commands, the versions, and where real data come from.
+    That is: its code and that of the chapters before it (a chapter may go on from their models), the
+    library without the commands, the versions, and where real data come from.
     """
     running = hashlib.sha256()
     for path in sorted(library.rglob("*")):

@@ -14,16 +14,16 @@ KEPT = ".course"                        # folder for our own files inside the st
 README = """\
 # My course
 
-- Work through the notebooks in order. Where a cell says `# your code here`, write your answer; the cell below it checks it.
+- Work through the notebooks in order. Answer where a cell says `# your code here`; the cell below checks.
 - Run All works at any time: an exercise that you have not tried yet says so and stops nothing.
 - Hints are folded under each exercise. Look at the first one after five minutes, not at once.
-- Everything here is yours: an update of the course writes `NAME.new.ipynb` beside a notebook that you have changed.
+- Everything here is yours: an update of the course writes `NAME.new.ipynb` beside what you have changed.
 - To go on another day: `python3 -m course_lib lab` in the course's folder.
 """
 
 
 def edition_files(notebooks: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file of the student edition; ValueError names the notebook that cannot be made into one."""
+    """Name and content of each file of the student edition; ValueError names a notebook that cannot."""
     yield "README.md", README.encode()
     for path in sorted(notebooks.glob("*.ipynb")):
         try:
@@ -37,9 +37,10 @@ def edition_files(notebooks: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def write_edition(notebooks: Path, folder: Path) -> list[str]:
-    """Bring `folder` up to the course's present edition; returns a sentence for each file that was left as it is.
+    """Bring `folder` up to the course's present edition; a sentence for each file that was left as it is.
 
-    A file is replaced only if it is byte for byte what was written here before; otherwise the new edition goes beside it.
+    A file is replaced only if it is byte for byte what was written here before; otherwise the new edition
+    goes beside it.
     """
     record = folder / KEPT / "written.json"
     written = _read(record)
@@ -57,7 +58,7 @@ def write_edition(notebooks: Path, folder: Path) -> list[str]:
 
 
 def _place(folder: Path, name: str, content: bytes, written: Mapping[str, str]) -> str | None:
-    """Where the content goes: its own name, or a new one beside a changed file; None if there is nothing to write."""
+    """Where the content goes: its name, or one beside a changed file; None if nothing is to be written."""
     new, count = _hash(content), 0
     while True:
         count += 1

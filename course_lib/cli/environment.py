@@ -1,6 +1,5 @@
 """The folder .venv/: made from a bare checkout, kept in step with requirements.txt. Standard library only."""
 
-import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -8,21 +7,21 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from course_lib.cli import ROOT
 from course_lib.cli.install import SetupError, pip_install, say
+from course_lib.cli.process import clean_environment, lock, replace_process
 
 REQUIREMENTS = "requirements.txt"
 STAMP, MARKER = "course_lib.ready", "course_lib.unfinished"
-HANDED = "COURSE_LIB_HANDED_OVER"           # set for the process that hand_over starts, so that it cannot loop
+HANDED = "COURSE_LIB_HANDED_OVER"  # set for the process that hand_over starts, so that it cannot loop
 ROOM = 2_000_000_000                        # bytes; 1.5 GB measured with PyTorch's CPU build, more with CUDA
 
 
 def pins(path: Path) -> dict[str, str]:
-    """The exact versions that a requirements file asks for: "torch==2.13.0  # tensors" gives {"torch": "2.13.0"}.
+    """The exact versions that a requirements file asks for: "torch==2.13.0  # why" gives {"torch": "2.13.0"}.
 
     Raises SetupError for a missing file or a line that is no exact pin.
     """
@@ -104,8 +103,10 @@ def set_up(root: Path = ROOT) -> None:
         with lock(root / "out" / "setup.lock") as held:
             found = state(venv, wanted)
             if handed == "installed" or (handed and not inside):
-                raise SetupError(f"after the set-up .venv still lacks {', '.join(unmet(root / REQUIREMENTS))}; "
-                                 "delete the folder .venv and start again")
+                raise SetupError(
+                    f"after the set-up .venv still lacks {', '.join(unmet(root / REQUIREMENTS))}; "
+                    "delete the folder .venv and start again"
+                )
             if inside and found == "ready":     # the stamp is right, the packages are not: changed by hand
                 found = "outdated"
             if found != "ready":
@@ -119,7 +120,7 @@ def set_up(root: Path = ROOT) -> None:
 
 
 def _install(root: Path, found: str, held: int) -> None:
-    """Install into a new .venv, or into the one that is there; the marker stands for as long as it is not whole."""
+    """Install into a new .venv, or into the one that is there; the marker stands while it is not whole."""
     venv, log = root / ".venv", root / "out" / "setup.log"
     fresh = found != "outdated"
     if fresh:
@@ -170,8 +171,10 @@ def venv_fault(output: str) -> str:
 def _room(root: Path) -> None:
     free = shutil.disk_usage(root).free
     if free < ROOM:
-        raise SetupError(f"the disk is too full: about {ROOM / 1e9:.0f} GB are needed in {root}, {free / 1e9:.1f} GB "
-                         "are free; free some space and start the same command again")
+        raise SetupError(
+            f"the disk is too full: about {ROOM / 1e9:.0f} GB are needed in {root}, {free / 1e9:.1f} GB "
+            "are free; free some space and start the same command again"
+        )
 
 
 def _remove(venv: Path) -> None:
@@ -192,60 +195,8 @@ def _packages(venv: Path) -> set[str]:
             for path in venv.glob(pattern)}
 
 
-class Busy(Exception):
-    """Another process holds the lock."""
-
-
-@contextlib.contextmanager
-def lock(path: Path, wait: bool = True) -> Iterator[int]:
-    """Hold a file lock, or raise Busy where `wait` is False. The system lets go of it when its holders end, however
-    they end; yields the descriptor, for a child that shall hold it as well."""
-    with open(path, "a+b") as file:
-        if os.name == "nt":
-            import msvcrt
-            take = lambda: msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)    # noqa: E731
-        else:
-            import fcntl
-            take = lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)     # noqa: E731
-        told = False
-        while True:
-            try:
-                take()
-                break
-            except (BlockingIOError, PermissionError):      # taken; other errors are the disk's
-                if not wait:
-                    raise Busy from None
-                if not told:
-                    told = True
-                    say("another course_lib is setting up .venv; waiting for it")
-                time.sleep(0.5)
-        yield file.fileno()
-
-
-def clean_environment(root: Path = ROOT) -> dict[str, str]:
-    """The environment for our own processes: course_lib importable from any folder; no other Python paths, and nothing
-    of the user's own Jupyter and IPython set-up, which could start another Python or change what cells do."""
-    unwanted = {"PYTHONHOME", "PYTHONSTARTUP", "IPYTHONDIR", "JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "JUPYTER_CONFIG_DIR",
-                "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_DIR", "JUPYTERLAB_SETTINGS_DIR",
-                "JUPYTERLAB_WORKSPACES_DIR"}
-    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
-    return {**kept, "PYTHONPATH": str(root), "JUPYTER_PREFER_ENV_PATH": "1"}
-
-
 def hand_over(arguments: list[str], root: Path = ROOT) -> None:
     """Go on in .venv's Python with the same arguments; does not return."""
-    replace_process([str(venv_python(root / ".venv")), "-m", "course_lib", *arguments], clean_environment(root))
-
-
-def replace_process(command: list[str], variables: dict[str, str]) -> None:
-    """Become another program, as exec does; does not return."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if os.name != "nt":
-        os.execve(command[0], command, variables)
-    child = subprocess.Popen(command, env=variables)        # Windows' exec would not wait
-    while True:
-        try:
-            sys.exit(child.wait())
-        except KeyboardInterrupt:               # the child got it as well and ends by itself
-            continue
+    replace_process(
+        [str(venv_python(root / ".venv")), "-m", "course_lib", *arguments], clean_environment(root)
+    )

@@ -16,7 +16,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-from course_lib.cli import environment
+from course_lib.cli.process import clean_environment
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -38,7 +38,7 @@ class OwnKernel(AsyncKernelManager):
 
 @dataclass
 class Failure:
-    """The first cell that failed: its number among the code cells (from 1), its source, the error, the traceback."""
+    """The first cell that failed: its number among the code cells (from 1), its source, and the error."""
 
     cell: int
     source: str
@@ -69,11 +69,21 @@ class Execution:
         self.seconds, self._open = 0.0, False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._client = NotebookClient(
-            self.notebook, kernel_manager_class=OwnKernel, kernel_name="", timeout=None, startup_timeout=120,
-            iopub_timeout=30, record_timing=False, store_widget_state=False, coalesce_streams=True,
-            shutdown_kernel="immediate", allow_error_names=["OutcomeError"],    # one bad outcome hides no other
+            self.notebook,
+            kernel_manager_class=OwnKernel,
+            kernel_name="",
+            timeout=None,
+            startup_timeout=120,
+            iopub_timeout=30,
+            record_timing=False,
+            store_widget_state=False,
+            coalesce_streams=True,
+            shutdown_kernel="immediate",
+            allow_error_names=["OutcomeError"],  # one bad outcome hides no other
             resources={"metadata": {"path": str(self.folder)}},
-            on_cell_execute=self._cell_starts, on_cell_executed=self._cell_ends)
+            on_cell_execute=self._cell_starts,
+            on_cell_executed=self._cell_ends,
+        )
 
     def start(self) -> None:
         """Start the kernel and the first cell; returns at once."""
@@ -99,14 +109,18 @@ class Execution:
 
     def _run(self) -> None:
         try:
-            with open(self.outcomes.with_suffix(".log"), "w") as log:       # what the kernel says outside cells
+            with open(self.outcomes.with_suffix(".log"), "w") as log:  # what the kernel says outside cells
                 asyncio.run(self._client.async_execute(env=self._environment(), stdout=log, stderr=log))
         except CellExecutionError as error:
-            traceback = COLOURS.sub("", error.traceback)        # nbclient puts the cell's source before it
-            self._fail(error.ename, error.evalue, traceback.rpartition("------------------\n\n")[2].strip().lstrip("-\n"))
+            traceback = COLOURS.sub("", error.traceback)  # nbclient puts the cell's source before it
+            self._fail(
+                error.ename,
+                error.evalue,
+                traceback.rpartition("------------------\n\n")[2].strip().lstrip("-\n"),
+            )
         except DeadKernelError:
             self._fail("kernel died", "the process ended during this cell; memory may have run out")
-        except Exception as error:              # whatever it is, the other chapters go on and the report says it
+        except Exception as error:  # whatever it is, the other chapters go on and the report says it
             self._fail(type(error).__name__, str(error))
         finally:
             self.seconds = time.monotonic() - self.started
@@ -115,7 +129,7 @@ class Execution:
         self.failure = Failure(len(self.cell_seconds) + self._open, self.current, name, message, traceback)
 
     def _environment(self) -> dict[str, str]:
-        inherited = environment.clean_environment()
+        inherited = clean_environment()
         inherited.pop("MPLBACKEND", None)       # figures belong in the notebook
         return {**inherited, "COURSE_OUTCOMES": str(self.outcomes),
                 "IPYTHONDIR": str(self.outcomes.parent / ".ipython")}       # no start-up files of the user's
@@ -146,7 +160,7 @@ class Execution:
 
 
 def high_water(pid: int) -> int:
-    """The most memory that a process has held, in bytes, as Linux keeps it: sampling could miss it. 0 elsewhere."""
+    """The most memory that a process has held, in bytes, as Linux keeps it; 0 elsewhere."""
     try:
         return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
     except (OSError, ValueError, IndexError):

@@ -20,14 +20,14 @@ FAULTS = (
     (r"No space left on device|Errno 28\b|not enough space on the disk",
      "the disk is full: about 2 GB are needed in the course's folder and as much in the temporary folder"),
     (r"CERTIFICATE_VERIFY_FAILED|SSLError",
-     "the package index's certificate is not trusted: a proxy may stand between; set PIP_CERT to its certificate"),
+     "the package index's certificate is not trusted: behind a proxy, set PIP_CERT to its certificate"),
     (r"NewConnectionError|Failed to establish a new connection|Temporary failure in name resolution|"
      r"Name or service not known|getaddrinfo failed|nodename nor servname|Network is unreachable|"
      r"ConnectTimeout|ReadTimeout|Read timed out|ProxyError|Connection refused|Connection reset|"
      r"IncompleteRead|Connection broken",
      "no network: pip cannot reach the package index"),
     (r"externally-managed-environment",
-     "this Python belongs to the system and may not be changed: start with another one, or without its packages"),
+     "this Python belongs to the system and may not be changed: start with another one"),
     (r"No module named '?pip\b",
      "the environment has no pip: delete the folder .venv"),
     (r"THESE PACKAGES DO NOT MATCH THE HASHES|BadZipFile|is an invalid wheel",
@@ -50,8 +50,18 @@ def pip_install(python: Path, files: Sequence[Path], log: Path, keep_open: int |
     `keep_open` is the descriptor of a lock that pip is to hold as well, should this process be killed.
     Raises SetupError.
     """
-    command = [str(python), "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-user",
-               "--progress-bar", "off"]
+    command = [
+        str(python),
+        "-I",
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--no-user",
+        "--progress-bar",
+        "off",
+    ]
     for file in files:
         command += ["-r", str(file)]
     inherited = () if keep_open is None or os.name == "nt" else (keep_open,)
@@ -83,8 +93,11 @@ def fault(text: str, log: Path) -> str:
             return sentence + again
     if match := re.search(r"No matching distribution found for (\S+)", text):
         unseen = "cannot be reached or " if "(from versions: none)" in text else ""
-        return (f"the package index {unseen}has no {match[1]} for Python {platform.python_version()} on "
-                f"{platform.system()} {platform.machine()}: check the network, or try Python 3.11, 3.12 or 3.13" + again)
+        return (
+            f"the package index {unseen}has no {match[1]} for Python {platform.python_version()} on "
+            f"{platform.system()} {platform.machine()}: check the network, or try Python 3.11, 3.12 or 3.13"
+            + again
+        )
     errors = [line for line in text.splitlines() if line.startswith("ERROR:")]
     return f"pip failed: {errors[-1][7:] if errors else 'no message'}" + again
 
@@ -110,7 +123,7 @@ def _end(pip: subprocess.Popen) -> None:
 
 
 def _follow(pip: subprocess.Popen, words) -> None:
-    """Copy pip's output to the log; show time and phase, on a terminal in one line, elsewhere once a minute."""
+    """Copy pip's output to the log; show time and phase, in one line or (no terminal) once a minute."""
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=lambda: [*map(lines.put, pip.stdout), lines.put(None)], daemon=True).start()
     start, now, shown, told = time.monotonic(), "starting pip", sys.stderr.isatty(), 0

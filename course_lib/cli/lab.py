@@ -10,7 +10,7 @@ import click
 from course_lib.cli import COMMANDS, ROOT
 from course_lib.cli.chapters import NOTEBOOKS, find_chapters, select
 from course_lib.cli.edition import KEPT, write_edition
-from course_lib.cli.environment import clean_environment, replace_process
+from course_lib.cli.process import clean_environment, replace_process
 
 # No news, no update checks, no extension shop: JupyterLab asks the network for nothing.
 CONFIG = {
@@ -29,15 +29,28 @@ CONFIG = {
 @click.option("--no-browser", is_flag=True, help="Start the server and print its address; open no browser.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Use this port and no other.")
 @click.option("--write-only", is_flag=True, help="Write the student edition and stop.")
-@click.option("--notebooks", "source", default=NOTEBOOKS, show_default="notebooks", help="Folder of the chapters.",
-              type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--folder", default=ROOT / "my_course", show_default="my_course", help="Folder of the student edition.",
-              type=click.Path(file_okay=False, path_type=Path))
-def lab(chapter: str | None, no_browser: bool, port: int | None, write_only: bool, source: Path, folder: Path) -> None:
+@click.option(
+    "--notebooks",
+    "source",
+    default=NOTEBOOKS,
+    show_default="notebooks",
+    help="Folder of the chapters.",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@click.option(
+    "--folder",
+    default=ROOT / "my_course",
+    show_default="my_course",
+    help="Folder of the student edition.",
+    type=click.Path(file_okay=False, path_type=Path),
+)
+def lab(
+    chapter: str | None, no_browser: bool, port: int | None, write_only: bool, source: Path, folder: Path
+) -> None:
     """Write the student edition to my_course/ and open JupyterLab on it.
 
-    Solutions are taken out, checks stay. A file that you have changed is never written over: when the course is
-    updated, its new edition is put beside it. CHAPTER, such as 03, is opened at once.
+    Solutions are taken out, checks stay. A file that you have changed is never written over: when the
+    course is updated, its new edition is put beside it. CHAPTER, such as 03, is opened at once.
     """
     try:
         chapters = find_chapters(source.resolve())
@@ -52,10 +65,12 @@ def lab(chapter: str | None, no_browser: bool, port: int | None, write_only: boo
         open_lab(folder.resolve(), opened, no_browser, port)
 
 
-def open_lab(folder: Path, opened: str | None = None, no_browser: bool = False, port: int | None = None) -> None:
+def open_lab(
+    folder: Path, opened: str | None = None, no_browser: bool = False, port: int | None = None
+) -> None:
     """Become JupyterLab on `folder`, with this Python's kernel and course_lib importable; does not return.
 
-    Its settings, workspaces and history stay in the folder: the user's own Jupyter is neither used nor changed.
+    Its settings and history stay in the folder: the user's own Jupyter is neither used nor changed.
     """
     kept = folder / KEPT
     for name, settings in CONFIG.items():

@@ -7,15 +7,25 @@ import nbformat
 
 
 def as_text(notebook: nbformat.NotebookNode) -> str:
-    """A notebook as JSON without what changes from run to run or from machine to machine: versions, times, widget states.
+    """A notebook as JSON without what changes from run to run: versions, times, widget states.
 
-    Keys are sorted, one space of indentation, a newline at the end; the kernel is named, so that no one is asked for it.
+    Keys are sorted, one space of indentation, a newline at the end; the kernel is named, so that no one is
+    asked for it.
     """
     kept = {key: value for key, value in notebook.metadata.items() if key not in ("widgets", "signature")}
-    notebook.metadata = nbformat.from_dict({
-        **kept, "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-        "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python",
-                          "pygments_lexer": "ipython3", "codemirror_mode": {"name": "ipython", "version": 3}}})
+    notebook.metadata = nbformat.from_dict(
+        {
+            **kept,
+            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {
+                "name": "python",
+                "file_extension": ".py",
+                "mimetype": "text/x-python",
+                "pygments_lexer": "ipython3",
+                "codemirror_mode": {"name": "ipython", "version": 3},
+            },
+        }
+    )
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     return nbformat.writes(notebook, indent=1, sort_keys=True, ensure_ascii=False).rstrip("\n") + "\n"

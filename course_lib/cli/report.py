@@ -1,4 +1,4 @@
-"""What a run found, as out/report.json (also what the next run resumes from) and as the page out/report.html."""
+"""What a run found: out/report.json, from which the next run resumes, and the page out/report.html."""
 
 import html
 import json
@@ -94,7 +94,7 @@ def read_report(path: Path) -> dict[str, Result]:
 
 
 def write_report(chapters: Sequence[Chapter], results: Mapping[str, Result], out: Path) -> None:
-    """Write report.json and report.html for the chapters that have a result; the others are named as not run."""
+    """Write report.json and report.html; chapters without a result are named as not run."""
     found = [results[c.name] for c in chapters if c.name in results]
     data = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -112,8 +112,10 @@ def write_report(chapters: Sequence[Chapter], results: Mapping[str, Result], out
 def write_page(notebook: Path, folder: Path) -> None:
     """The executed notebook as a page beside it; pictures are taken from `folder` and put inside."""
     exporter = HTMLExporter(embed_images=True)
-    body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4),
-                                          resources={"metadata": {"path": str(folder), "name": notebook.stem}})
+    body, _ = exporter.from_notebook_node(
+        nbformat.read(notebook, as_version=4),
+        resources={"metadata": {"path": str(folder), "name": notebook.stem}},
+    )
     write_whole(notebook.with_suffix(".html"), body.encode())
 
 
@@ -145,8 +147,9 @@ def row(chapter: Chapter, result: Result | None, longest: float) -> str:
     mark = {"ok": "good", "out of band": "bad", "failed": "bad"}[result.status]
     links = (f'<small><a href="notebooks/{chapter.name}.html">read it</a> · '
              f'<a href="notebooks/{chapter.name}.ipynb">notebook</a></small>')
-    return (f'<tr><th scope="row">{title}{links}</th><td><span class="{mark}">{html.escape(result.status)}</span></td>'
-            f'<td class="number">{result.seconds:.0f} s<i style="width:{100 * result.seconds / longest:.0f}%"></i></td>'
+    share = 100 * result.seconds / longest
+    return (f'<tr><th scope="row">{title}{links}</th><td><span class="{mark}">{result.status}</span></td>'
+            f'<td class="number">{result.seconds:.0f} s<i style="width:{share:.0f}%"></i></td>'
             f'<td class="number">{result.peak_mb} MB</td>'
             f'<td>{"".join(map(line, result.outcomes))}{trouble(result.error)}</td></tr>')
 
@@ -154,7 +157,8 @@ def row(chapter: Chapter, result: Result | None, longest: float) -> str:
 def line(outcome: Outcome) -> str:
     """One outcome: sign, name, value, band, and where in the band it lies."""
     sign, mark = ("✓", "good") if outcome.ok else ("✗", "bad")
-    return (f'<p><b class="{mark}">{sign}</b> {html.escape(outcome.name)}<span class="value">{outcome.shown}</span>'
+    return (f'<p><b class="{mark}">{sign}</b> {html.escape(outcome.name)}'
+            f'<span class="value">{outcome.shown}</span>'
             f'{gauge(outcome)}<small>{html.escape(outcome.band)}</small></p>')
 
 
@@ -173,10 +177,12 @@ def gauge(outcome: Outcome) -> str:
 
     left = 0 if outcome.low is None else at(outcome.low)
     right = 118 if outcome.high is None else at(outcome.high)
-    return (f'<svg width="118" height="12" role="img" aria-label="value {outcome.shown}, band {outcome.band}">'
-            f'<rect class="track" y="4" width="118" height="4" rx="2"/>'
-            f'<rect class="band" x="{left:.1f}" y="4" width="{max(right - left, 2):.1f}" height="4" rx="2"/>'
-            f'<rect class="tick" x="{at(outcome.value) - 1.5:.1f}" width="3" height="12" rx="1"/></svg>')
+    return (
+        f'<svg width="118" height="12" role="img" aria-label="value {outcome.shown}, band {outcome.band}">'
+        f'<rect class="track" y="4" width="118" height="4" rx="2"/>'
+        f'<rect class="band" x="{left:.1f}" y="4" width="{max(right - left, 2):.1f}" height="4" rx="2"/>'
+        f'<rect class="tick" x="{at(outcome.value) - 1.5:.1f}" width="3" height="12" rx="1"/></svg>'
+    )
 
 
 def trouble(error: Failure | None) -> str:
@@ -184,5 +190,6 @@ def trouble(error: Failure | None) -> str:
     if error is None:
         return ""
     text = html.escape("\n".join(error.traceback.splitlines()[-25:]))
-    return (f'<details open><summary>cell {error.cell}: {html.escape(error.name)}: {html.escape(error.message[:200])}'
+    message = html.escape(f"{error.name}: {error.message[:200]}")
+    return (f'<details open><summary>cell {error.cell}: {message}'
             f'</summary><pre>{html.escape(error.source)}</pre><pre>{text}</pre></details>')

@@ -3,20 +3,18 @@
 import contextlib
 import shutil
 import signal
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
 from course_lib.cli import COMMANDS, ROOT
 from course_lib.cli.chapters import NOTEBOOKS, Chapter, find_chapters, keys, select
-from course_lib.cli.environment import Busy, lock
 from course_lib.cli.execution import Execution
 from course_lib.cli.notebooks import write_notebook
+from course_lib.cli.process import Busy, lock
+from course_lib.cli.progress import Display
 from course_lib.cli.report import Result, read_outcomes, read_report, write_page, write_report
 
 TICK = 0.5                              # seconds between two looks at memory and clock
@@ -27,17 +25,25 @@ GUESS = 120.0                           # seconds for a chapter of which nothing
 @click.argument("names", metavar="[CHAPTER]...", nargs=-1)
 @click.option("--fresh", is_flag=True, help="Start over: run chapters again that are done and unchanged.")
 @click.option("--in-place", is_flag=True, help="For authors: write the outputs back into the notebooks.")
-@click.option("--notebooks", "folder", default=NOTEBOOKS, show_default="notebooks", help="Folder of the chapters.",
-              type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--notebooks",
+    "folder",
+    default=NOTEBOOKS,
+    show_default="notebooks",
+    help="Folder of the chapters.",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
 @click.option("--out", default=ROOT / "out", show_default="out", help="Folder for all that is written.",
               type=click.Path(file_okay=False, path_type=Path))
 @click.pass_context
-def run(context: click.Context, names: Sequence[str], fresh: bool, in_place: bool, folder: Path, out: Path) -> None:
+def run(
+    context: click.Context, names: Sequence[str], fresh: bool, in_place: bool, folder: Path, out: Path
+) -> None:
     """Execute chapters without a browser, in order, and write out/report.html.
 
-    CHAPTER is a number such as 03 or a notebook's name; without one, all are run. A chapter that is done is kept
-    as long as neither its code nor the library changes: stopped and started again, the command goes on at the first
-    unfinished chapter. Chapters that are named are always run.
+    CHAPTER is a number such as 03 or a notebook's name; without one, all are run. A chapter that is done is
+    kept as long as neither its code nor the library changes: stopped and started again, the command goes on
+    at the first unfinished chapter. Chapters that are named are always run.
 
     Ends with exit code 1 if a cell fails or an outcome is outside its band.
     """
@@ -54,7 +60,9 @@ def run(context: click.Context, names: Sequence[str], fresh: bool, in_place: boo
         with lock(out / "run.lock", wait=False), stoppable():
             context.exit(Course(chapters, out, in_place).run(asked, fresh or bool(names) or in_place))
     except Busy:
-        raise click.ClickException(f"another run is writing to {out}; wait for it or give another --out") from None
+        raise click.ClickException(
+            f"another run is writing to {out}; wait for it or give another --out"
+        ) from None
 
 
 class Course:
@@ -64,11 +72,15 @@ class Course:
         self.chapters, self.out, self.in_place = chapters, out, in_place
         self.keys = keys(chapters)
         self.history = read_report(out / "report.json")
-        self.results = {name: result for name, result in self.history.items() if result.key == self.keys.get(name)}
+        self.results = {
+            name: result for name, result in self.history.items() if result.key == self.keys.get(name)
+        }
 
     def run(self, asked: Sequence[Chapter], again: bool) -> int:
-        """Run what is asked and not done (all of it if `again`); the exit code: 0, 1, or 130 when interrupted."""
-        done = [c for c in asked if not again and c.name in self.results and self.results[c.name].status == "ok"]
+        """Run what is asked and not done, or all if `again`; the exit code: 0, 1, or 130 if interrupted."""
+        done = [
+            c for c in asked if not again and c.name in self.results and self.results[c.name].status == "ok"
+        ]
         todo = [c for c in asked if c not in done]
         for chapter in todo:
             self.results.pop(chapter.name, None)
@@ -76,8 +88,10 @@ class Course:
         try:
             self._copy_figures()
             for chapter in done:
-                click.echo(f"{chapter.name}: done on {self.results[chapter.name].finished[:16].replace('T', ' ')}, "
-                           "kept (--fresh runs it again)")
+                click.echo(
+                    f"{chapter.name}: done on {self.results[chapter.name].finished[:16].replace('T', ' ')}, "
+                    "kept (--fresh runs it again)"
+                )
                 self._write_page(chapter)
             for chapter in todo:
                 self._execute(chapter, display)
@@ -89,18 +103,19 @@ class Course:
         display.close()
         self._report()
         bad = [c for c in asked if self.results[c.name].status != "ok"]
-        click.echo(f"\n{len(asked) - len(bad)} of {len(asked)} chapters as promised; report: {self.out / 'report.html'}")
+        click.echo(f"\n{len(asked) - len(bad)} of {len(asked)} chapters as promised; "
+                   f"report: {self.out / 'report.html'}")
         return 1 if bad else 0
 
     def expected(self, chapter: Chapter) -> list[float]:
-        """Seconds that each cell is expected to take: as last time, else the badge's minutes spread evenly."""
+        """Seconds that each cell is expected to take: as last time, or equal parts of the badge's."""
         last, cells = self.history.get(chapter.name), len(chapter.code)
         if last and len(last.cell_seconds) == cells:
             return last.cell_seconds
         total = last.seconds if last and last.status == "ok" else (chapter.minutes or GUESS / 60) * 60
         return [total / max(cells, 1)] * cells
 
-    def _execute(self, chapter: Chapter, display: "Display") -> None:
+    def _execute(self, chapter: Chapter, display: Display) -> None:
         execution = Execution(chapter.path, chapter.path.parent, self.out / "work" / f"{chapter.name}.jsonl")
         display.begin(chapter, execution)
         try:
@@ -140,69 +155,12 @@ class Course:
         """Beside the executed notebooks, where their links ../figures/… point."""
         figures = self.chapters[0].path.parent.parent / "figures"
         if figures.is_dir():
-            shutil.copytree(figures, self.out / "figures", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__*"))
-
-
-class Display:
-    """Chapter, cell, time so far and time left: one line on a terminal, a line per chapter elsewhere."""
-
-    def __init__(self, expected: dict[str, list[float]]) -> None:
-        self.expected, self.chapter = expected, None
-        self.total = sum(map(sum, expected.values()))
-        self.bar = tqdm(total=max(round(self.total), 1), disable=None, leave=False, dynamic_ncols=True, file=sys.stdout,
-                        bar_format="{desc} |{bar}| {elapsed}{postfix}") if expected else None
-
-    def begin(self, chapter: Chapter, execution: Execution) -> None:
-        """A chapter starts."""
-        self.chapter, self.execution = chapter, execution
-        if self.bar.disable:
-            click.echo(f"{chapter.name}: {execution.cells} cells, about {clock(sum(self.expected[chapter.name]))}")
-        self.update()
-
-    def left(self) -> float:
-        """Seconds that are expected to remain, of this chapter and of those after it."""
-        ended, names = len(self.execution.cell_seconds), list(self.expected)
-        now, *rest = self.expected[self.chapter.name][ended:] or [0.0]
-        later = names[names.index(self.chapter.name) + 1:]
-        spent = time.monotonic() - self.execution.cell_started
-        return max(now - spent, 0.0) + sum(rest) + sum(sum(self.expected[name]) for name in later)
-
-    def update(self) -> None:
-        """Draw the line anew."""
-        left, ended = self.left(), len(self.execution.cell_seconds)
-        self.bar.set_description_str(f"{self.chapter.name} cell {min(ended + 1, self.execution.cells)}/"
-                                     f"{self.execution.cells}", refresh=False)
-        self.bar.set_postfix_str(f"about {clock(left)} left", refresh=False)
-        self.bar.n = min(max(self.total - left, 0), self.bar.total)
-        self.bar.refresh()
-
-    def end(self, result: Result) -> None:
-        """A chapter has ended: one line that stays, and what went wrong."""
-        lines = [f"{'✓' if result.status == 'ok' else '✗'} {result.chapter}: {result.status}, {clock(result.seconds)}, "
-                 f"{result.peak_mb} MB, {sum(o.ok for o in result.outcomes)} of {len(result.outcomes)} outcomes in band"]
-        lines += [f"    {o.name}: {o.shown} is not {o.band}" for o in result.outcomes if not o.ok]
-        if result.error:
-            lines += [f"    cell {result.error.cell} failed with {result.error.name}: {result.error.message}", "",
-                      *(f"    | {line}" for line in result.error.source.splitlines()), "",
-                      *(f"    {line}" for line in result.error.traceback.splitlines()[-12:])]
-        tqdm.write("\n".join(lines), file=sys.stdout)
-
-    def where(self) -> str:
-        """Where an interrupted run stands."""
-        if self.chapter is None:
-            return "stopped before the first chapter"
-        return (f"stopped in {self.chapter.name}, cell {min(len(self.execution.cell_seconds) + 1, self.execution.cells)}"
-                f" of {self.execution.cells}")
-
-    def close(self) -> None:
-        """Take the line away."""
-        if self.bar is not None:
-            self.bar.close()
-
-
-def clock(seconds: float) -> str:
-    """97 → "1:37"."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+            shutil.copytree(
+                figures,
+                self.out / "figures",
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("*.py", "__*"),
+            )
 
 
 @contextlib.contextmanager

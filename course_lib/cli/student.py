@@ -26,7 +26,9 @@ def student_edition(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if grading.get("solution"):
             cell.source = stub(cell.source) if cell.cell_type == "code" else "*Your answer.*"
         elif BEGIN in cell.source or END in cell.source:
-            raise ValueError(f"cell {cell.get('id')}: a solution outside an answer cell (nbgrader solution: true)")
+            raise ValueError(
+                f"cell {cell.get('id')}: a solution outside an answer cell (nbgrader solution: true)"
+            )
         if grading.get("locked"):
             cell.metadata.update(editable=False, deletable=False)
         cell.source = cell.source.replace("](../figures/", "](figures/")
@@ -46,8 +48,8 @@ def stub(source: str) -> str:
             return x + 1
             ### END SOLUTION
 
-    A solution that assigns names gives `name = None`, so that later cells run; lines `### STUB code` inside a solution
-    become `code`: the planted bug of a debugging exercise. Raises ValueError if the markers do not pair up.
+    A solution that assigns names gives `name = None`, so that later cells run. Lines `### STUB code` inside a
+    solution become `code`: the planted bug of a debugging exercise. ValueError if markers do not pair up.
     """
     before, found, inside = [], False, None
     lines = source.splitlines()
@@ -71,7 +73,9 @@ def stub(source: str) -> str:
 
 def _start(solution: Sequence[str], indent: str, after: Sequence[str]) -> list[str]:
     """The lines, not indented, that stand for one solution; `after` is the rest of its cell."""
-    marked = textwrap.dedent("\n".join(line for line in solution if line.strip().startswith(STUB))).splitlines()
+    marked = textwrap.dedent(
+        "\n".join(line for line in solution if line.strip().startswith(STUB))
+    ).splitlines()
     if marked:
         return [line.replace(STUB, "", 1) for line in marked]
     rest, lines = "\n".join(after), []
@@ -79,7 +83,7 @@ def _start(solution: Sequence[str], indent: str, after: Sequence[str]) -> list[s
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not indent:
             lines += _emptied(node)
         for name, value in _assigned(node):
-            if not indent and not name.startswith("_") or re.search(rf"\b{re.escape(name)}\b", rest):
+            if (not indent and not name.startswith("_")) or re.search(rf"\b{re.escape(name)}\b", rest):
                 lines.append(f"{name} = {_form(value)}  {TODO}")
     return list(dict.fromkeys(lines)) or [f"...  {TODO}"]
 
@@ -94,7 +98,13 @@ def _emptied(node: ast.FunctionDef | ast.ClassDef) -> list[str]:
 
 def _assigned(node: ast.stmt) -> list[tuple[str, ast.expr | None]]:
     """The names that a statement assigns, with the value where it is one name's own."""
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    targets = (
+        node.targets
+        if isinstance(node, ast.Assign)
+        else [node.target]
+        if isinstance(node, ast.AnnAssign)
+        else []
+    )
     pairs = []
     for target in targets:
         if isinstance(target, ast.Name):
@@ -106,6 +116,10 @@ def _assigned(node: ast.stmt) -> list[tuple[str, ast.expr | None]]:
 
 def _form(value: ast.expr | None) -> str:
     """What to fill in: None, or for a dict of named answers a form with their names."""
-    if isinstance(value, ast.Dict) and value.keys and all(isinstance(key, ast.Constant) for key in value.keys):
+    if (
+        isinstance(value, ast.Dict)
+        and value.keys
+        and all(isinstance(key, ast.Constant) for key in value.keys)
+    ):
         return "{" + ", ".join(f"{key.value!r}: None" for key in value.keys) + "}"
     return "None"

@@ -11,25 +11,30 @@ import click
 from course_lib.cli import COMMANDS, ROOT
 from course_lib.cli.chapters import NOTEBOOKS
 from course_lib.cli.doctor import usable_cores
-from course_lib.cli.environment import REQUIREMENTS, clean_environment, unmet
+from course_lib.cli.environment import REQUIREMENTS, unmet
 from course_lib.cli.install import SetupError, pip_install, say
-from course_lib.cli.run import clock
+from course_lib.cli.process import clean_environment
+from course_lib.cli.progress import clock
 
 SANITISE = ROOT / "tests" / "notebooks" / "nbval_sanitize.cfg"
-CELL_SECONDS = 600                      # a kernel that died is noticed only then; the longest cell trains two minutes
+CELL_SECONDS = 600  # a kernel that died is noticed only then; the longest cell trains two minutes
 
 
-@click.command(context_settings={"ignore_unknown_options": True}, epilog=f"Example: {COMMANDS['test'].example}")
+@click.command(
+    context_settings={"ignore_unknown_options": True}, epilog=f"Example: {COMMANDS['test'].example}"
+)
 @click.option("--quick", is_flag=True, help="Leave out the notebooks.")
-@click.option("--long", "everything", is_flag=True, help="Also the slow tests, such as a chapter in a browser.")
+@click.option(
+    "--long", "everything", is_flag=True, help="Also the slow tests, such as a chapter in a browser."
+)
 @click.argument("arguments", metavar="[PYTEST ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def test(context: click.Context, quick: bool, everything: bool, arguments: Sequence[str]) -> None:
     """Run everything that must pass: library, exercises, commands, then the notebooks by nbval.
 
-    What only the tests need (tests/requirements.txt) is installed first. Tests on real data run where COURSE_DATA names
-    a folder that has them, and are skipped with a reason elsewhere. With arguments for pytest, such as a path or -k NAME,
-    only the tests that they select are run; a notebook's path runs that notebook.
+    What only the tests need (tests/requirements.txt) is installed first. Tests on real data run where
+    COURSE_DATA names a folder that has them, and are skipped with a reason elsewhere. With arguments for
+    pytest, such as a path or -k NAME, only what they select is run; a notebook's path runs that notebook.
 
     Ends with exit code 1 if anything fails.
     """
@@ -73,9 +78,18 @@ def notebook_command(paths: Sequence[str]) -> list[str]:
     """nbval on notebooks, a file to a process, two cores each."""
     processes = min(len(paths), int(usable_cores()) // 2)
     parallel = ["-n", str(processes), "--dist", "loadfile"] if processes > 1 else []
-    return [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", f"--nbval-sanitize-with={SANITISE}",
-            f"--nbval-cell-timeout={CELL_SECONDS}", "--nbval-kernel-startup-timeout=120", *parallel,
-            *(paths or [str(NOTEBOOKS)])]
+    return [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "--nbval-current-env",
+        f"--nbval-sanitize-with={SANITISE}",
+        f"--nbval-cell-timeout={CELL_SECONDS}",
+        "--nbval-kernel-startup-timeout=120",
+        *parallel,
+        *(paths or [str(NOTEBOOKS)]),
+    ]
 
 
 def variables(part: str) -> dict[str, str]:

@@ -16,7 +16,9 @@ from course_lib.cli import ROOT
 def make_notebook(path: Path, title: str, *cells) -> Path:
     """A notebook of code cells (text) and whole cells."""
     made = [v4.new_markdown_cell(f"# {title}\n\nAbout 2 min on two cores.", id="title")]
-    made += [v4.new_code_cell(cell, id=f"c{n}") if isinstance(cell, str) else cell for n, cell in enumerate(cells)]
+    made += [
+        v4.new_code_cell(cell, id=f"c{n}") if isinstance(cell, str) else cell for n, cell in enumerate(cells)
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(v4.new_notebook(cells=made), path)
     return path
@@ -37,6 +39,12 @@ def course(tmp_path):
 
     def start(*arguments: str | Path, **variables: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "course_lib", *map(str, arguments)]
-        return subprocess.Popen(command, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1", **variables}, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            command,
+            cwd=root,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
     return start

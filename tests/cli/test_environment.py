@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from course_lib import __main__ as entry
-from course_lib.cli import COMMANDS, ROOT, environment, first_help, install
+from course_lib.cli import COMMANDS, ROOT, environment, first_help, install, process
 from course_lib.cli.app import cli
 from course_lib.cli.environment import MARKER, STAMP, SetupError, state
 
@@ -78,7 +78,11 @@ def test_the_entry_is_written_for_old_pythons():
 
 
 def test_an_old_python_really_ends_with_2():
-    found = [path for path in map(shutil.which, ("python2.7", "python3.6", "python3.8", "python3.9", "python3.10")) if path]
+    found = [
+        path
+        for path in map(shutil.which, ("python2.7", "python3.6", "python3.8", "python3.9", "python3.10"))
+        if path
+    ]
     old = [path for path in found if not subprocess.run([path, "-c", ""], capture_output=True).returncode]
     if not old:
         pytest.skip("no Python older than 3.11 on this machine")
@@ -193,7 +197,7 @@ def test_a_folder_that_cannot_be_written_to(checkout, installs, monkeypatch):
 
 
 def test_the_set_up_does_not_loop(checkout, installs, monkeypatch):
-    """The process started in .venv after an install, which still lacks a package, says so instead of installing again."""
+    """The process started after an install that still lacks a package says so and does not install again."""
     monkeypatch.setenv(environment.HANDED, "installed")
     fake_venv(checkout / ".venv")
     with pytest.raises(SetupError, match=r"absent-package==1\.0"):
@@ -210,8 +214,9 @@ def test_packages_changed_by_hand_are_put_right(checkout, installs, monkeypatch)
 
 
 PIP_SAYS = {
-    "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError(...): Failed to establish a new"
-    " connection: [Errno -3] Temporary failure in name resolution'\nERROR: No matching distribution found for torch==2.13.0":
+    "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError(...): Failed to "
+    "establish a new connection: [Errno -3] Temporary failure in name resolution'\n"
+    "ERROR: No matching distribution found for torch==2.13.0":
         "no network",
     "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device": "disk is full",
     "ERROR: No matching distribution found for torch==2.13.0": "has no torch==2.13.0 for Python",
@@ -229,41 +234,64 @@ def test_pips_failures_become_one_sentence(words, tmp_path):
 
 
 def test_a_system_without_venv_is_told_what_to_install():
-    debian = ("The virtual environment was not created successfully because ensurepip is not available.  On Debian/Ubuntu "
-              "systems, you need to install the python3-venv package")
+    debian = ("The virtual environment was not created successfully because ensurepip is not available.  "
+              "On Debian/Ubuntu systems, you need to install the python3-venv package")
     assert "apt install python3." in environment.venv_fault(debian)
     assert "apt install" in environment.venv_fault("/usr/bin/python3: No module named venv")
     assert "disk is full" in environment.venv_fault("OSError: [Errno 28] No space left on device")
 
 
 def test_pip_keeps_where_packages_come_from_and_nothing_else(monkeypatch):
-    for name in ("PIP_TARGET", "PIP_USER", "PIP_DRY_RUN", "PIP_REQUIRE_VIRTUALENV", "PYTHONPATH", "PYTHONHOME"):
+    for name in (
+        "PIP_TARGET",
+        "PIP_USER",
+        "PIP_DRY_RUN",
+        "PIP_REQUIRE_VIRTUALENV",
+        "PYTHONPATH",
+        "PYTHONHOME",
+    ):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     passed = install.pip_environment()
     assert passed["PIP_INDEX_URL"] == "https://mirror.example/simple" and passed["HTTPS_PROXY"]
-    assert not {"PIP_TARGET", "PIP_USER", "PIP_DRY_RUN", "PIP_REQUIRE_VIRTUALENV", "PYTHONPATH", "PYTHONHOME"} & set(passed)
+    assert not {
+        "PIP_TARGET",
+        "PIP_USER",
+        "PIP_DRY_RUN",
+        "PIP_REQUIRE_VIRTUALENV",
+        "PYTHONPATH",
+        "PYTHONHOME",
+    } & set(passed)
 
 
 def test_the_status_line_follows_pip():
     assert install.phase("Collecting torch==2.13.0 (from -r r.txt (line 4))") == "looking up torch"
-    assert install.phase("  Downloading torch-2.13.0-cp311-none-linux.whl (203.1 MB)") == "downloading torch (203.1 MB)"
+    assert (
+        install.phase("  Downloading torch-2.13.0-cp311-none-linux.whl (203.1 MB)")
+        == "downloading torch (203.1 MB)"
+    )
     assert install.phase("Installing collected packages: a, b, c") == "unpacking 3 packages"
     assert install.phase("  Using cached x") is None
 
 
 def test_one_set_up_at_a_time(tmp_path):
     """A second process waits for the lock, and gets it when the first one is killed."""
-    hold = ("import sys, time; from pathlib import Path; from course_lib.cli.environment import lock\n"
+    hold = ("import sys, time; from pathlib import Path; from course_lib.cli.process import lock\n"
             "with lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)")
-    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "lock")], cwd=ROOT, stdout=subprocess.PIPE,
-                          text=True) as first:
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path / "lock")], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as first:
         assert first.stdout.readline() == "held\n"
-        with pytest.raises(environment.Busy), environment.lock(tmp_path / "lock", wait=False):
+        with pytest.raises(process.Busy), process.lock(tmp_path / "lock", wait=False):
             pass
-        with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "lock")], cwd=ROOT, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True) as second:
+        with subprocess.Popen(
+            [sys.executable, "-c", hold, str(tmp_path / "lock")],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as second:
             assert "waiting" in second.stderr.readline()
             first.kill()
             start = time.monotonic()
@@ -286,12 +314,23 @@ def bare_copy(folder: Path) -> Path:
 def test_a_real_set_up_that_fails_leaves_nothing(tmp_path, source, words):
     """A real Python, a real venv, a real pip; PYTHONPATH and pip's settings are set to lead astray."""
     root = bare_copy(tmp_path / "with spaces")
-    variables = {**os.environ, "PYTHONPATH": str(tmp_path), "PIP_CONFIG_FILE": os.devnull, "PIP_EXTRA_INDEX_URL": "",
-                 "PIP_FIND_LINKS": "", "PIP_TARGET": str(tmp_path / "elsewhere"), **source}
+    variables = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_EXTRA_INDEX_URL": "",
+        "PIP_FIND_LINKS": "",
+        "PIP_TARGET": str(tmp_path / "elsewhere"),
+        **source,
+    }
     python = getattr(sys, "_base_executable", sys.executable)
-    helped = subprocess.run([python, "-m", "course_lib", "--help"], cwd=root, env=variables, capture_output=True, text=True)
+    helped = subprocess.run(
+        [python, "-m", "course_lib", "--help"], cwd=root, env=variables, capture_output=True, text=True
+    )
     assert helped.returncode == 0 and "doctor" in helped.stdout and not (root / ".venv").exists()
-    done = subprocess.run([python, "-m", "course_lib", "run"], cwd=root, env=variables, capture_output=True, text=True)
+    done = subprocess.run(
+        [python, "-m", "course_lib", "run"], cwd=root, env=variables, capture_output=True, text=True
+    )
     assert done.returncode == 2 and words in done.stderr.splitlines()[-1], done.stderr
     assert "Traceback" not in done.stderr
     assert not (root / ".venv").exists() and not (tmp_path / "elsewhere").exists()
@@ -299,7 +338,7 @@ def test_a_real_set_up_that_fails_leaves_nothing(tmp_path, source, words):
 
 
 def test_the_list_of_commands_is_what_there_is():
-    """The table that answers before the set-up names the same commands as click, each with an example in its help."""
+    """What answers before the set-up names the same commands as click, each with an example in its help."""
     runner = CliRunner()
     listed = runner.invoke(cli, ["--help"]).output
     for name, command in COMMANDS.items():

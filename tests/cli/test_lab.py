@@ -1,4 +1,4 @@
-"""`lab` as a student meets it: JupyterLab in a headless Chromium that can reach this machine and nothing else."""
+"""`lab` as a student meets it: JupyterLab in a headless Chromium that reaches only this machine."""
 
 import contextlib
 import json
@@ -57,7 +57,9 @@ class Lab:
         page.route("**/*", self._only_here)
         page.goto(address)
         page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
-        page.get_by_text("Python 3 (ipykernel) | Idle").first.wait_for(timeout=90_000)     # it did not ask for a kernel
+        page.get_by_text("Python 3 (ipykernel) | Idle").first.wait_for(
+            timeout=90_000
+        )  # it did not ask for a kernel
 
     def _only_here(self, route):
         if urlsplit(route.request.url).hostname in ("127.0.0.1", "localhost", None):
@@ -72,7 +74,7 @@ class Lab:
         return self.saved(lambda code: code[-1].execution_count is not None, seconds)
 
     def answer(self, index, source, seconds):
-        """Write into the cell at `index` of the notebook, run it and the cell after it; the saved notebook."""
+        """Write into the cell at `index`, run it and the cell after it; the saved notebook."""
         before = self.saved(lambda code: True, 30)
         cell = self.page.locator(".jp-Notebook .jp-Cell").nth(index)
         cell.scroll_into_view_if_needed()
@@ -118,7 +120,8 @@ CHECK = """\
 import sys, course_lib
 def check(answer):
     got = answer(2)
-    print("not attempted yet" if got is None else "right ✓" if got == 4 else f"you add instead of squaring: {got}")
+    wrong = f"you add instead of squaring: {got}"
+    print("not attempted yet" if got is None else "right ✓" if got == 4 else wrong)
 print(sys.executable)
 """
 
@@ -126,10 +129,16 @@ print(sys.executable)
 def test_a_student_opens_runs_answers(course, tmp_path):
     """Run All reaches the end without an answer; a right answer gets its sign, a wrong one its message."""
     grade = {"grade": False, "locked": False, "schema_version": 3, "solution": True, "grade_id": "ex-9-1"}
-    cells = [v4.new_markdown_cell("# Nine\n\n![A square as a drawing](../figures/square.svg)"), v4.new_code_cell(CHECK),
-             v4.new_code_cell(f"def square(x):\n    {BEGIN}\n    return x * x\n    ### END SOLUTION",
-                              metadata={"nbgrader": grade}),
-             v4.new_code_cell("check(square)"), v4.new_code_cell("print('the end')")]
+    cells = [
+        v4.new_markdown_cell("# Nine\n\n![A square as a drawing](../figures/square.svg)"),
+        v4.new_code_cell(CHECK),
+        v4.new_code_cell(
+            f"def square(x):\n    {BEGIN}\n    return x * x\n    ### END SOLUTION",
+            metadata={"nbgrader": grade},
+        ),
+        v4.new_code_cell("check(square)"),
+        v4.new_code_cell("print('the end')"),
+    ]
     (tmp_path / "course/notebooks").mkdir(parents=True)
     (tmp_path / "course/figures").mkdir()
     (tmp_path / "course/figures/square.svg").write_text(
@@ -162,10 +171,14 @@ def test_chapter_03_for_a_student(course, tmp_path):
     with opened(course, tmp_path / "mine", path.stem, "--notebooks", NOTEBOOKS) as lab:
         book = lab.run_all(900)
         lab.page.screenshot(path=tmp_path / "end of the chapter.png")
-        errors = [o for c in book.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
+        errors = [
+            o for c in book.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"
+        ]
         assert errors == []
         checks = [c for c in book.cells if c.metadata.get("nbgrader", {}).get("grade")]
-        assert len(checks) >= 4 and all("not attempted" in printed(c) for c in checks if c.cell_type == "code")
+        assert len(checks) >= 4 and all(
+            "not attempted" in printed(c) for c in checks if c.cell_type == "code"
+        )
         index, solution = first_function(nbformat.read(path, as_version=4), book)
         assert "✓" in printed(lab.answer(index, solution, 120).cells[index + 1])
         name = re.search(r"def (\w+)", solution)[1]
@@ -175,7 +188,7 @@ def test_chapter_03_for_a_student(course, tmp_path):
 
 
 def first_function(instructor, student):
-    """The place in the student's notebook, and the solution, of the first answer cell that is a function and is checked next."""
+    """The place in the student's notebook, and the solution, of the first answer cell that is a function."""
     for cell in instructor.cells:
         grading = cell.metadata.get("nbgrader", {})
         if cell.cell_type == "code" and grading.get("solution") and cell.source.lstrip().startswith("def "):
@@ -194,8 +207,13 @@ def test_lab_keeps_the_users_own_settings_out(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("MPLBACKEND", "TkAgg")
     command.open_lab(tmp_path, "03_x.ipynb", no_browser=True, port=8899)
-    assert started["argv"][:3] == [sys.executable, "-m", "jupyterlab"] and "--ServerApp.port=8899" in started["argv"]
-    assert "--LabApp.default_url=/lab/tree/03_x.ipynb" in started["argv"] and "--no-browser" in started["argv"]
+    assert (
+        started["argv"][:3] == [sys.executable, "-m", "jupyterlab"]
+        and "--ServerApp.port=8899" in started["argv"]
+    )
+    assert (
+        "--LabApp.default_url=/lab/tree/03_x.ipynb" in started["argv"] and "--no-browser" in started["argv"]
+    )
     assert "/elsewhere" not in started["env"].values() and "MPLBACKEND" not in started["env"]
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         assert started["env"][name].startswith(str(tmp_path))

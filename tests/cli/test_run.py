@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from course_lib.cli import chapters, report
 from course_lib.cli import run as command
 from course_lib.cli.app import cli
-from course_lib.cli.environment import lock
 from course_lib.cli.notebooks import write_notebook
+from course_lib.cli.process import lock
 
 # Like metrics.outcome, but without loading torch: what run knows of an outcome is the line in this file.
 OUTCOME = """\
@@ -47,12 +47,26 @@ def run(tmp_path, monkeypatch):
 def test_good_chapters_and_their_report(run, notebook, tmp_path):
     folder = tmp_path / "notebooks"
     (tmp_path / "figures").mkdir()
-    (tmp_path / "figures/step.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
-    notebook(folder / "02_first.ipynb", "First & foremost", OUTCOME, "outcome('exact match', 0.95, low=0.9)",
-             nbformat.v4.new_markdown_cell("![A picture with a square, nothing else](../figures/step.svg)", id="m"))
-    notebook(folder / "03_second.ipynb", "Second", OUTCOME, "block = bytearray(200_000_000)\nprint(len(block))",
-             "outcome('error rate', 0.1, high=0.25)\noutcome('slope', 1.0, low=0.9, high=1.1)",
-             "import course_lib, sys\nprint(sys.executable)")
+    (tmp_path / "figures/step.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+    )
+    notebook(
+        folder / "02_first.ipynb",
+        "First & foremost",
+        OUTCOME,
+        "outcome('exact match', 0.95, low=0.9)",
+        nbformat.v4.new_markdown_cell(
+            "![A picture with a square, nothing else](../figures/step.svg)", id="m"
+        ),
+    )
+    notebook(
+        folder / "03_second.ipynb",
+        "Second",
+        OUTCOME,
+        "block = bytearray(200_000_000)\nprint(len(block))",
+        "outcome('error rate', 0.1, high=0.25)\noutcome('slope', 1.0, low=0.9, high=1.1)",
+        "import course_lib, sys\nprint(sys.executable)",
+    )
     code, said, found = run()
     assert code == 0 and "2 of 2 chapters" in said, said
     assert found["ok"] and found["not_run"] == []
@@ -83,15 +97,25 @@ def test_what_goes_wrong_is_shown_and_the_others_still_run(run, notebook, tmp_pa
     notebook(folder / "05_good.ipynb", "Good", "1 + 1")
     code, said, found = run()
     assert code == 1 and "1 of 4 chapters" in said
-    assert [c["status"] for c in found["chapters"]] == ["out of band", "failed", "failed", "ok"] and not found["ok"]
+    assert [c["status"] for c in found["chapters"]] == [
+        "out of band",
+        "failed",
+        "failed",
+        "ok",
+    ] and not found["ok"]
     assert [o["name"] for o in found["chapters"][0]["outcomes"]] == ["exact match", "later one"]
     assert "exact match: 0.400 is not at least 0.9" in said
     assert "y = x / 0  # the culprit" in said and "ZeroDivisionError" in said
-    assert found["chapters"][1]["error"]["cell"] == 2 and "kernel died" in found["chapters"][2]["error"]["name"]
+    assert (
+        found["chapters"][1]["error"]["cell"] == 2 and "kernel died" in found["chapters"][2]["error"]["name"]
+    )
     page = (tmp_path / "out/report.html").read_text()
     assert "# the culprit" in page and "ZeroDivisionError" in page
-    assert [c["execution_count"] for c in json.loads((tmp_path / "out/notebooks/03_bad_cell.ipynb").read_text())["cells"]
-            if c["cell_type"] == "code"] == [1, 2, None]
+    assert [
+        c["execution_count"]
+        for c in json.loads((tmp_path / "out/notebooks/03_bad_cell.ipynb").read_text())["cells"]
+        if c["cell_type"] == "code"
+    ] == [1, 2, None]
     code, said, found = run()                   # what was good is kept, what was not is run again
     assert code == 1 and "05_good: done" in said and "✗ 03_bad_cell" in said
     code, said, _ = run("05")
@@ -120,7 +144,9 @@ def wait_for(condition, process, seconds=90):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_stopped_and_started_again(how, course, notebook, tmp_path):
     folder, mark, go = tmp_path / "notebooks", tmp_path / "the cell runs", tmp_path / "go"
     notebook(folder / "02_a.ipynb", "a", "1")
@@ -141,7 +167,11 @@ def test_stopped_and_started_again(how, course, notebook, tmp_path):
         for orphan in filter(psutil.Process.is_running, kernels):
             orphan.kill()
     found = json.loads((tmp_path / "out/report.json").read_text())
-    assert [c["chapter"] for c in found["chapters"]] == ["02_a"] and found["not_run"] == ["03_b"] and not found["ok"]
+    assert (
+        [c["chapter"] for c in found["chapters"]] == ["02_a"]
+        and found["not_run"] == ["03_b"]
+        and not found["ok"]
+    )
     go.touch()
     process = course("run", "--notebooks", folder, "--out", tmp_path / "out")
     said = process.communicate(timeout=120)[0]
@@ -158,20 +188,31 @@ def is_kernel(process):
 def test_two_runs_do_not_share_a_folder(notebook, tmp_path):
     notebook(tmp_path / "notebooks/02_a.ipynb", "a", "1")
     with lock(tmp_path / "run.lock"):
-        done = CliRunner().invoke(cli, ["run", "--notebooks", str(tmp_path / "notebooks"), "--out", str(tmp_path)])
+        done = CliRunner().invoke(
+            cli, ["run", "--notebooks", str(tmp_path / "notebooks"), "--out", str(tmp_path)]
+        )
     assert done.exit_code == 1 and "another run" in done.output and not (tmp_path / "report.json").exists()
 
 
 def test_in_place_writes_what_nbval_can_compare(run, notebook, tmp_path):
-    path = notebook(tmp_path / "notebooks/02_a.ipynb", "a", "print('ä')", "import sys; print('x', file=sys.stderr)")
+    path = notebook(
+        tmp_path / "notebooks/02_a.ipynb", "a", "print('ä')", "import sys; print('x', file=sys.stderr)"
+    )
     bad = notebook(tmp_path / "notebooks/03_b.ipynb", "b", "print(1)", "1/0")
     before = bad.read_bytes()
     assert run("02", "--in-place")[0] == 0
     text = path.read_text(encoding="utf-8")
     cells = json.loads(text)["cells"]
-    assert [c["execution_count"] for c in cells[1:]] == [1, 2] and [c["id"] for c in cells] == ["title", "c0", "c1"]
+    assert [c["execution_count"] for c in cells[1:]] == [1, 2] and [c["id"] for c in cells] == [
+        "title",
+        "c0",
+        "c1",
+    ]
     assert text.endswith("}\n") and not text.endswith("\n\n") and '\n "cells"' in text and "ä" in text
-    assert "execution" not in cells[1]["metadata"] and "version" not in json.loads(text)["metadata"]["language_info"]
+    assert (
+        "execution" not in cells[1]["metadata"]
+        and "version" not in json.loads(text)["metadata"]["language_info"]
+    )
     assert run("02", "--in-place")[0] == 0 and path.read_text(encoding="utf-8") == text
     assert run("03", "--in-place")[0] == 1 and bad.read_bytes() == before
 
@@ -180,11 +221,15 @@ def test_names_of_chapters(notebook, tmp_path):
     for name in ("02_rnn", "03_attention", "10_today"):
         notebook(tmp_path / f"{name}.ipynb", name, "1")
     found = chapters.find_chapters(tmp_path)
-    assert [c.number for c in found] == ["02", "03", "10"] and found[0].title == "02_rnn" and found[0].minutes == 2
+    assert (
+        [c.number for c in found] == ["02", "03", "10"]
+        and found[0].title == "02_rnn"
+        and found[0].minutes == 2
+    )
     for name in ("3", "03", "03_attention", "03_attention.ipynb", "notebooks/03_attention.ipynb"):
         assert [c.name for c in chapters.select(found, [name])] == ["03_attention"]
     assert [c.number for c in chapters.select(found, ["10", "2"])] == ["02", "10"]
-    with pytest.raises(ValueError, match="no chapter '11'.*02_rnn, 03_attention"):
+    with pytest.raises(ValueError, match=r"no chapter '11'.*02_rnn, 03_attention"):
         chapters.select(found, ["11"])
     (tmp_path / "04_broken.ipynb").write_text("{}")
     with pytest.raises(ValueError, match="04_broken"):
@@ -197,7 +242,9 @@ def test_a_report_that_cannot_be_read_starts_over(tmp_path):
 
 
 def test_outcomes_survive_a_cut_off_line(tmp_path):
-    (tmp_path / "o.jsonl").write_text('{"name": "a", "value": null, "low": 0, "high": null, "ok": false}\n{"name": "b", "va')
+    (tmp_path / "o.jsonl").write_text(
+        '{"name": "a", "value": null, "low": 0, "high": null, "ok": false}\n{"name": "b", "va'
+    )
     found = report.read_outcomes(tmp_path / "o.jsonl")
     assert [(o.name, o.shown, o.band) for o in found] == [("a", "not a number", "at least 0")]
 

@@ -11,7 +11,7 @@ from nbformat import v4
 
 from course_lib.cli.app import cli
 from course_lib.cli.edition import write_edition
-from course_lib.cli.student import student_edition, stub
+from course_lib.cli.student import stub, student_edition
 
 
 def test_a_function_body_becomes_a_place_for_code():
@@ -28,24 +28,35 @@ def shift(ids, bos):
 
 
 def test_names_that_the_rest_of_the_cell_needs_are_there():
-    source = ("def f(x):\n    ### BEGIN SOLUTION\n    y = x + 1\n    helper = 2\n    ### END SOLUTION\n    return y")
+    source = (
+        "def f(x):\n    ### BEGIN SOLUTION\n    y = x + 1\n    helper = 2\n    ### END SOLUTION\n    return y"
+    )
     assert stub(source) == "def f(x):\n    y = None  # your code here\n    return y"
     space = {}
     exec(stub(source), space)
     assert space["f"](1) is None
 
 
-@pytest.mark.parametrize("solution, start", [
-    ("answer = 42", "answer = None  # your code here"),
-    ("length: int = 7", "length = None  # your code here"),
-    ("before, after = 0.1, 0.9", "before = None  # your code here\nafter = None  # your code here"),
-    ("answer = {'short': 'same', 'long': 'worse'}", "answer = {'short': None, 'long': None}  # your code here"),
-    ("_help = 3\nanswer = _help", "answer = None  # your code here"),
-    ("for _ in range(3):\n    print(_)", "...  # your code here"),
-    ("def f(x: int, *, y=2) -> int:\n    'Says what.'\n    return x", "def f(x: int, *, y=2) -> int:\n    \"\"\"Says what.\"\"\"\n"
-     "    ...  # your code here"),
-    ("class Cell:\n    def forward(self):\n        return 1", "class Cell:\n    ...  # your code here"),
-], ids=["value", "annotated", "two values", "form", "private", "statement", "function", "class"])
+@pytest.mark.parametrize(
+    "solution, start",
+    [
+        ("answer = 42", "answer = None  # your code here"),
+        ("length: int = 7", "length = None  # your code here"),
+        ("before, after = 0.1, 0.9", "before = None  # your code here\nafter = None  # your code here"),
+        (
+            "answer = {'short': 'same', 'long': 'worse'}",
+            "answer = {'short': None, 'long': None}  # your code here",
+        ),
+        ("_help = 3\nanswer = _help", "answer = None  # your code here"),
+        ("for _ in range(3):\n    print(_)", "...  # your code here"),
+        (
+            "def f(x: int, *, y=2) -> int:\n    'Says what.'\n    return x",
+            'def f(x: int, *, y=2) -> int:\n    """Says what."""\n    ...  # your code here',
+        ),
+        ("class Cell:\n    def forward(self):\n        return 1", "class Cell:\n    ...  # your code here"),
+    ],
+    ids=["value", "annotated", "two values", "form", "private", "statement", "function", "class"],
+)
 def test_answers_at_the_top_level(solution, start):
     made = stub(f"first = 1\n### BEGIN SOLUTION\n{solution}\n### END SOLUTION\nlast = 2")
     assert made == f"first = 1\n{start}\nlast = 2"
@@ -62,12 +73,15 @@ def attend(scores):
     weights = scores.softmax(-1)
     ### END SOLUTION
     return weights"""
-    assert stub(source) == ("def attend(scores):\n    weights = scores.softmax(0)\n    if weights.isnan().any():\n"
-                            "        raise ValueError\n    return weights")
+    assert stub(source) == (
+        "def attend(scores):\n    weights = scores.softmax(0)\n    if weights.isnan().any():\n"
+        "        raise ValueError\n    return weights"
+    )
 
 
 def test_several_solutions_in_one_cell():
-    source = "a = 1\n### BEGIN SOLUTION\nb = 2\n### END SOLUTION\nc = 3\n### BEGIN SOLUTION\nd = 4\n### END SOLUTION"
+    source = "a = 1\n### BEGIN SOLUTION\nb = 2\n### END SOLUTION\nc = 3\n"
+    source += "### BEGIN SOLUTION\nd = 4\n### END SOLUTION"
     assert stub(source) == "a = 1\nb = None  # your code here\nc = 3\nd = None  # your code here"
 
 
@@ -92,13 +106,28 @@ def cell(source, kind="code", grade_id=None, solution=False, grade=False, **meta
 
 def chapter(secret=SECRET, extra="1 + 1"):
     """A chapter with an answer cell, its check, a picture, a speaker note, and outputs."""
-    answer = cell(f"def by_length(words):\n    ### BEGIN SOLUTION\n    {secret}\n    ### END SOLUTION", grade_id="ex-9-1",
-                  solution=True)
+    answer = cell(
+        f"def by_length(words):\n    ### BEGIN SOLUTION\n    {secret}\n    ### END SOLUTION",
+        grade_id="ex-9-1",
+        solution=True,
+    )
     check = cell("print(by_length(['bb', 'a']))", grade_id="check-9-1", grade=True)
     check.outputs, check.execution_count = [v4.new_output("stream", text=f"{secret}\n")], 2
-    note = cell(f"They will ask. The answer: {secret}", "markdown", slideshow={"slide_type": "notes"}, tags=["remove-cell"])
-    return v4.new_notebook(cells=[cell("# Nine\n\n![The step as a drawing](../figures/a/step.svg)", "markdown"), answer, check,
-                                  note, cell(extra)])
+    note = cell(
+        f"They will ask. The answer: {secret}",
+        "markdown",
+        slideshow={"slide_type": "notes"},
+        tags=["remove-cell"],
+    )
+    return v4.new_notebook(
+        cells=[
+            cell("# Nine\n\n![The step as a drawing](../figures/a/step.svg)", "markdown"),
+            answer,
+            check,
+            note,
+            cell(extra),
+        ]
+    )
 
 
 @pytest.fixture
@@ -125,8 +154,11 @@ def test_no_solution_and_no_output_is_left():
 
 def test_an_unattempted_chapter_runs_to_its_end():
     edition = student_edition(chapter())
-    done = subprocess.run([sys.executable, "-c", "\n".join(c.source for c in edition.cells if c.cell_type == "code")],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(c.source for c in edition.cells if c.cell_type == "code")],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and done.stdout == "None\n"
 
 
@@ -185,7 +217,9 @@ def test_without_its_record_nothing_is_taken_for_ours(source, tmp_path, record):
     kept = mine / ".course/written.json"
     kept.unlink() if record == "absent" else kept.write_text("{")
     write_edition(source, mine)
-    assert (mine / "09_nine.ipynb").read_text() == "mine" and (mine / "09_nine.new.ipynb").read_text() == "mine as well"
+    assert (mine / "09_nine.ipynb").read_text() == "mine" and (
+        mine / "09_nine.new.ipynb"
+    ).read_text() == "mine as well"
     assert "your code here" in (mine / "09_nine.new-2.ipynb").read_text()
 
 
@@ -193,12 +227,17 @@ def test_a_chapter_that_cannot_be_made_writes_nothing(source, tmp_path):
     book = chapter()
     book.cells[1].source = "def by_length(words):\n    return 1"
     nbformat.write(book, source / "08_eight.ipynb")
-    done = CliRunner().invoke(cli, ["lab", "--write-only", "--notebooks", str(source), "--folder", str(tmp_path / "mine")])
+    done = CliRunner().invoke(
+        cli, ["lab", "--write-only", "--notebooks", str(source), "--folder", str(tmp_path / "mine")]
+    )
     assert done.exit_code == 2 and "08_eight.ipynb" in done.output and not (tmp_path / "mine").exists()
 
 
 def test_the_command_writes_it_and_names_unknown_chapters(source, tmp_path):
     arguments = ["lab", "--write-only", "--notebooks", str(source), "--folder", str(tmp_path / "mine")]
-    assert CliRunner().invoke(cli, [*arguments, "9"]).exit_code == 0 and (tmp_path / "mine/09_nine.ipynb").exists()
+    assert (
+        CliRunner().invoke(cli, [*arguments, "9"]).exit_code == 0
+        and (tmp_path / "mine/09_nine.ipynb").exists()
+    )
     done = CliRunner().invoke(cli, [*arguments, "12"])
     assert done.exit_code == 2 and "09_nine" in done.output

@@ -1,4 +1,4 @@
-"""What a committed chapter must be, as rules: each yields a sentence for every place where it does not hold."""
+"""What a committed chapter must be, as rules: each yields a sentence for every place where it is not."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,9 @@ def texts(cell: Notebook) -> Iterator[str]:
         if output.output_type == "stream":
             yield output.text
         elif "data" in output:
-            yield from (text for kind, text in output.data.items() if isinstance(text, str) and kind != "image/png")
+            yield from (
+                text for kind, text in output.data.items() if isinstance(text, str) and kind != "image/png"
+            )
 
 
 def executed_in_order(book: Notebook, path: Path) -> Iterator[str]:
@@ -87,9 +89,13 @@ def alt_texts(book: Notebook, path: Path) -> Iterator[str]:
             data = output.get("data", {})
             page = data.get("text/html", "")
             shown = [first or second for first, second in ALT.findall(page)]
-            if {"image/png", "image/jpeg"} & set(data) and not shown or page.count("<img") != len(shown):
+            if ({"image/png", "image/jpeg"} & set(data) and not shown) or page.count("<img") != len(shown):
                 yield f"code cell {number} shows a figure without alt text: use plotting.show"
-            yield from (f"code cell {number}: alt text {alt!r} is too short" for alt in shown if len(alt) < MINIMUM_ALT)
+            yield from (
+                f"code cell {number}: alt text {alt!r} is too short"
+                for alt in shown
+                if len(alt) < MINIMUM_ALT
+            )
     for cell in book.cells:
         if cell.cell_type == "markdown":
             for alt, target in PICTURE.findall(cell.source):
@@ -102,7 +108,7 @@ def alt_texts(book: Notebook, path: Path) -> Iterator[str]:
 
 
 def slides(book: Notebook, path: Path) -> Iterator[str]:
-    """Every cell says what it is in the lecture; speaker notes are hidden from the web edition, and only they."""
+    """Every cell says what it is in the lecture; speaker notes, and only they, are kept from the web."""
     for place, cell in enumerate(book.cells):
         kind = cell.metadata.get("slideshow", {}).get("slide_type")
         if kind not in SLIDES:
@@ -114,7 +120,7 @@ def slides(book: Notebook, path: Path) -> Iterator[str]:
 
 
 def plain_markdown(book: Notebook, path: Path) -> Iterator[str]:
-    """What JupyterLab, slides and the web edition all show: no HTML but folds, no directives, no pictures in folds."""
+    """What JupyterLab, slides and web edition all show: no HTML but folds, no directives."""
     for place, cell in enumerate(book.cells):
         if cell.cell_type == "markdown":
             prose = re.sub(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", "", cell.source, flags=re.DOTALL)
@@ -138,7 +144,7 @@ def short_cells(book: Notebook, path: Path) -> Iterator[str]:
 
 
 def exercises(book: Notebook, path: Path, registry: Mapping) -> Iterator[str]:
-    """Four or more graded exercises, each registered, each with an answer cell, then its check and its points."""
+    """Four or more graded exercises, each registered, with an answer cell, its check and its points."""
     graded = {c.metadata.nbgrader.get("grade_id"): c for c in book.cells if "nbgrader" in c.metadata}
     ids = [c.metadata.nbgrader.get("grade_id") for c in book.cells if "nbgrader" in c.metadata]
     if len(ids) != len(graded):
@@ -162,13 +168,15 @@ def exercises(book: Notebook, path: Path, registry: Mapping) -> Iterator[str]:
         if f"answer-{found[1].replace('.', '-')}" not in graded:
             yield f"{name}: no answer cell answer-{found[1].replace('.', '-')}"
         if cell.metadata.nbgrader.get("points") != registry[found[1]].points:
-            yield f"{name}: {cell.metadata.nbgrader.get('points')} points, the exercise has {registry[found[1]].points}"
+            said, due = cell.metadata.nbgrader.get("points"), registry[found[1]].points
+            yield f"{name}: {said} points, the exercise has {due}"
         if not any(text.startswith(f"✓ {found[1]} ") for text in texts(cell)):
             yield f"{name}: the stored solution did not pass its check"
     number = re.match(r"0*(\d+)", path.stem)
     wanted = {id for id in registry if number and id.split(".")[0] == number[1]}
     if set(checked) != wanted:
-        yield f"exercises of the chapter without a check cell, or checked elsewhere: {sorted(wanted ^ set(checked))}"
+        odd = sorted(wanted ^ set(checked))
+        yield f"exercises of the chapter without a check cell, or of another chapter: {odd}"
 
 
 def headed(book: Notebook, path: Path) -> Iterator[str]:
@@ -198,8 +206,18 @@ def students(book: Notebook, path: Path) -> Iterator[str]:
         yield str(error)
 
 
-RULES = (executed_in_order, clean_outputs, mostly_compared, alt_texts, slides, plain_markdown, short_cells, headed,
-         stable_file, students)
+RULES = (
+    executed_in_order,
+    clean_outputs,
+    mostly_compared,
+    alt_texts,
+    slides,
+    plain_markdown,
+    short_cells,
+    headed,
+    stable_file,
+    students,
+)
 
 
 def faults(path: Path, registry: Mapping) -> list[str]:

@@ -1,4 +1,4 @@
-"""The sanitising file lets through what truly varies, and nothing else; tried by nbval on cells stored wrong on purpose."""
+"""The sanitising file lets through what truly varies and nothing else: cells stored wrong on purpose."""
 
 import re
 import subprocess
@@ -13,12 +13,15 @@ from course_lib.cli import test as command
 LINE = "outcome · exact match, long: {value} (band: {band}) {sign}\n"
 NOW = LINE.format(value="0.912", band="at least 0.900", sign="✓")
 SHOW = ("from IPython.display import HTML, display\n"
-        "display(HTML('<img alt=\"A curve that falls from left to right\" src=\"data:image/png;base64,AAAA/+==\">'))")
+        "display(HTML('<img alt=\"A curve that falls from left to right\" '\n"
+        "             'src=\"data:image/png;base64,AAAA/+==\">'))")
 
 
 def html(alt: str, data: str):
     page = f'<img alt="{alt}" src="data:image/png;base64,{data}">'
-    return v4.new_output("display_data", {"text/html": page, "text/plain": "<IPython.core.display.HTML object>"})
+    return v4.new_output(
+        "display_data", {"text/html": page, "text/plain": "<IPython.core.display.HTML object>"}
+    )
 
 
 def stream(text: str):
@@ -33,7 +36,11 @@ def prints(text: str) -> str:
 CELLS = {
     "another value in the same band": (prints(NOW), stream(NOW.replace("0.912", "0.957")), True),
     "a negative value with exponent": (prints(NOW), stream(NOW.replace("0.912", "-1.2e-05")), True),
-    "several outcomes and text": (prints(f"a\n{NOW}b\n{NOW}"), stream(f"a\n{NOW}b\n{NOW.replace('0.912', '1.000')}"), True),
+    "several outcomes and text": (
+        prints(f"a\n{NOW}b\n{NOW}"),
+        stream(f"a\n{NOW}b\n{NOW.replace('0.912', '1.000')}"),
+        True,
+    ),
     "another band": (prints(NOW), stream(NOW.replace("0.900", "0.800")), False),
     "another sign": (prints(NOW), stream(NOW.replace("✓", "✗")), False),
     "another name": (prints(NOW), stream(NOW.replace("long", "short")), False),
@@ -51,9 +58,18 @@ def results(tmp_path_factory):
     cells = [v4.new_code_cell(source, outputs=[stored], execution_count=n)
              for n, (source, stored, _) in enumerate(CELLS.values(), 1)]
     nbformat.write(v4.new_notebook(cells=cells), path)
-    done = subprocess.run([*command.notebook_command([str(path)]), "-rA", "--color=no", f"--rootdir={path.parent}"], cwd=ROOT,
-                          env=command.variables("notebooks"), capture_output=True, text=True, encoding="utf-8")
-    found = {cell: verdict for verdict, cell in re.findall(r"^(PASSED|FAILED) \S*::(Cell \d+)", done.stdout, re.MULTILINE)}
+    done = subprocess.run(
+        [*command.notebook_command([str(path)]), "-rA", "--color=no", f"--rootdir={path.parent}"],
+        cwd=ROOT,
+        env=command.variables("notebooks"),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    found = {
+        cell: verdict
+        for verdict, cell in re.findall(r"^(PASSED|FAILED) \S*::(Cell \d+)", done.stdout, re.MULTILINE)
+    }
     assert len(found) == len(CELLS), done.stdout + done.stderr
     return {name: found[f"Cell {n}"] == "PASSED" for n, name in enumerate(CELLS)}
 
