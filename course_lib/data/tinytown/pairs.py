@@ -6,7 +6,7 @@ True
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +15,7 @@ from zlib import crc32
 
 from course_lib.data.tinytown.phrases import LINK_TABLE
 from course_lib.data.tinytown.plans import PLANS
-from course_lib.data.tinytown.realise import Sentence, realise, tags_of
+from course_lib.data.tinytown.realise import Sentence, Text, realise, tags_of
 from course_lib.data.tinytown.sampler import Sampler
 from course_lib.data.tinytown.tables import held_out
 from course_lib.data.tinytown.templates import place_of
@@ -24,7 +24,7 @@ MIN_WORDS, MAX_WORDS = 3, 25
 SPLITS = ("train", "valid", "test", "longer", "unseen")
 
 
-def detokenise(tokens: tuple[str, ...]) -> str:
+def detokenise(tokens: Sequence[str]) -> str:
     """Tokens as text: no space before punctuation."""
     text = " ".join(tokens)
     return text.replace(" ,", ",").replace(" .", ".").replace(" ?", "?").replace(" !", "!")
@@ -84,7 +84,11 @@ def _node(sentence: Sentence, path: tuple[int, ...]):
 
 def to_pair(sentence: Sentence) -> Pair:
     """Say a sentence as a Pair."""
-    text = realise(sentence)
+    return pair_of(sentence, realise(sentence))
+
+
+def pair_of(sentence: Sentence, text: Text) -> Pair:
+    """A sentence and how it is said, as a Pair."""
     coreference = []
     for pronoun, antecedent in sentence.coreference:
         (i, j), head = place_of(text.starts[pronoun[0]], pronoun[1:]), _node(sentence, antecedent).head
