@@ -2,10 +2,14 @@
 
 import ast
 import json
+import sys
 from collections import defaultdict
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+from course_lib.cli.environment import pins
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "course_lib"
@@ -143,6 +147,27 @@ def test_a_wrong_import_is_found(tmp_path, file, source, fault):
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(source + "\n")
     assert any(fault in found for found in faults(tmp_path)), faults(tmp_path)
+
+
+def third_party(folder: Path) -> set[str]:
+    """The packages that the Python files of a folder import, by their names on the package index."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            found |= {name.partition(".")[0] for name in names}
+    packages = packages_distributions()
+    outside = found - sys.stdlib_module_names - {"course_lib", "figures", "tests"}
+    return {packages.get(name, [name])[0].lower().replace("_", "-") for name in outside}
+
+
+def test_every_import_is_a_pinned_requirement():
+    """What is imported is pinned, and not only there because another package brings it."""
+    pinned = [{name.lower().replace("_", "-") for name in pins(path)}
+              for path in (ROOT / "requirements.txt", ROOT / "tests/requirements.txt")]
+    assert third_party(LIBRARY) | third_party(ROOT / "figures") <= pinned[0]
+    assert third_party(ROOT / "tests") <= pinned[0] | pinned[1]
 
 
 def public_names() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The folder .venv/: made from a bare checkout, kept in step with requirements.txt. Standard library only."""
 
+import errno
 import hashlib
 import importlib.metadata
 import os
@@ -17,6 +18,7 @@ from course_lib.cli.process import clean_environment, lock, replace_process
 REQUIREMENTS = "requirements.txt"
 STAMP, MARKER = "course_lib.ready", "course_lib.unfinished"
 HANDED = "COURSE_LIB_HANDED_OVER"  # set for the process that hand_over starts, so that it cannot loop
+FULL = "the disk is full: free about 2 GB and start the same command again"
 ROOM = 2_000_000_000                        # bytes; 1.5 GB measured with PyTorch's CPU build, more with CUDA
 
 
@@ -115,8 +117,10 @@ def set_up(root: Path = ROOT) -> None:
                 (venv / MARKER).unlink(missing_ok=True)
         os.environ[HANDED] = "ready" if found == "ready" else "installed"
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise SetupError(FULL) from error
         raise SetupError(f"cannot write in {root}: {error.strerror or error}; "
-                         "the course needs a checkout that it may write to, with free disk space") from error
+                         "the course needs a checkout that it may write to") from error
 
 
 def _install(root: Path, found: str, held: int) -> None:
@@ -163,7 +167,7 @@ def venv_fault(output: str) -> str:
         return (f"this Python cannot make virtual environments; on Debian and Ubuntu: "
                 f"sudo apt install python{release}-venv (elsewhere: install Python from python.org)")
     if re.search(r"No space left|Errno 28|not enough space", output):
-        return "the disk is full: free about 2 GB and start the same command again"
+        return FULL
     words = output.strip().splitlines()
     return f"python -m venv failed: {words[-1] if words else 'no message'}"
 

@@ -1,6 +1,7 @@
 """The set-up from a bare checkout: what it decides, what it says when it fails, and what it leaves behind."""
 
 import ast
+import errno
 import os
 import re
 import shutil
@@ -194,6 +195,13 @@ def test_a_folder_that_cannot_be_written_to(checkout, installs, monkeypatch):
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(SetupError, match="cannot write"):
         environment.set_up(checkout)
+
+
+def test_a_disk_that_fills_up_meanwhile(checkout, installs):
+    installs.fail = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(SetupError, match="disk is full"):
+        environment.set_up(checkout)
+    assert not (checkout / ".venv").exists()
 
 
 def test_the_set_up_does_not_loop(checkout, installs, monkeypatch):
