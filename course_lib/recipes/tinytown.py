@@ -81,7 +81,7 @@ def build(task: Task, seed: int = 0, **parts: Any) -> Seq2Seq:
 def fit(model: Seq2Seq, task: Task, steps: int, seed: int = 0, batch_size: int = 32, loss: Callable = seq2seq_loss,
         progress: bool = False) -> History:
     """Train `model` for `steps` batches on the best device present, and bring it back to the CPU."""
-    config = TrainingConfig(steps=steps, lr=4e-3, final_lr=1e-4, warmup_steps=min(50, steps))
+    config = TrainingConfig(steps=steps, lr=7e-3, final_lr=1e-4, warmup_steps=min(50, steps))
     context = Distributed(device=pick_device())
     history = train(model, PairBatches(task.train, batch_size, seed=seed), loss, config, context=context, progress=progress)
     model.to("cpu")
