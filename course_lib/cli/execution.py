@@ -140,6 +140,7 @@ class Execution:
     def _cell_ends(self, cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict) -> None:
         self.cell_seconds.append(time.monotonic() - self.cell_started)
         self._open = False
+        self._measure()                         # also between two looks of the caller: some chapters are quick
 
     def _family(self) -> list[psutil.Process]:
         pid = getattr(getattr(self._client.km, "provisioner", None), "pid", None)
