@@ -43,7 +43,10 @@ def test_splits_are_disjoint_and_sized(pairs):
 
 
 def test_every_length_is_there(pairs):
-    sizes = [sum(low <= len(p.en) <= high for p in pairs) for low, high in ((3, 6), (7, 10), (11, 14), (15, 18), (19, 25))]
+    sizes = [
+        sum(low <= len(p.en) <= high for p in pairs)
+        for low, high in ((3, 6), (7, 10), (11, 14), (15, 18), (19, 25))
+    ]
     assert min(sizes) > 0.1 * len(pairs), sizes
     assert {len(p.en) for p in pairs} == set(range(3, 26))
 
@@ -53,8 +56,16 @@ def test_same_seed_same_pairs():
     assert translation_pairs(50, seed=3) != translation_pairs(50, seed=4)
 
 
-@pytest.mark.parametrize("arguments, name", [({"split": "tset"}, "split"), ({"seed": -1}, "seed"), ({"min_words": 2}, "min_words"),
-                                             ({"max_words": 26}, "max_words"), ({"split": "longer"}, "max_words")])
+@pytest.mark.parametrize(
+    "arguments, name",
+    [
+        ({"split": "tset"}, "split"),
+        ({"seed": -1}, "seed"),
+        ({"min_words": 2}, "min_words"),
+        ({"max_words": 26}, "max_words"),
+        ({"split": "longer"}, "max_words"),
+    ],
+)
 def test_bad_arguments_are_named(arguments, name):
     with pytest.raises(ValueError, match=name):
         next(iterate_pairs(**arguments))

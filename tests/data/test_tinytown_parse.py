@@ -58,22 +58,60 @@ def test_word_salad_raises_nothing(drawn, language):
         tokens = [words[int(draw() * len(words))] for _ in range(3 + int(draw() * 9))]
         tokens[0] = tokens[0][0].upper() + tokens[0][1:]
         sentence = parse([*tokens, ".?!"[int(draw() * 3)]], language)
-        assert sentence is None or (realise(sentence).de if language == "de" else realise(sentence).en)[:-1] == tokens
+        assert (
+            sentence is None
+            or (realise(sentence).de if language == "de" else realise(sentence).en)[:-1] == tokens
+        )
 
 
-@pytest.mark.parametrize("text", ["", ".", "Mia", "Mia.", "the ball slept.", "Mia found a apple.", "Mia found ball.",
-                                  "Mia are tired.", "Mia found the ball", "The the ball slept.", "Mia and found.", "Because.",
-                                  "Mia found a balls.", "Mia wants open the door.", "Yesterday Mia find the ball.", "? ? ?",
-                                  "Mia that that.", "Mia thinks that.", "Mia said the ball.", "Mia slept the ball.",
-                                  "Mia is.", "Mia put the ball.", "Mia slept tired.", "Mia was quickly."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "Mia",
+        "Mia.",
+        "the ball slept.",
+        "Mia found a apple.",
+        "Mia found ball.",
+        "Mia are tired.",
+        "Mia found the ball",
+        "The the ball slept.",
+        "Mia and found.",
+        "Because.",
+        "Mia found a balls.",
+        "Mia wants open the door.",
+        "Yesterday Mia find the ball.",
+        "? ? ?",
+        "Mia that that.",
+        "Mia thinks that.",
+        "Mia said the ball.",
+        "Mia slept the ball.",
+        "Mia is.",
+        "Mia put the ball.",
+        "Mia slept tired.",
+        "Mia was quickly.",
+    ],
+)
 def test_what_is_not_english_is_none(text):
     assert parse(text) is None
 
 
-@pytest.mark.parametrize("text", ["Mia hat der Ball gefunden.", "Mia hat gefunden den Ball.", "Gestern Mia hat den Ball gefunden.",
-                                  "Mia hat den roter Ball gefunden.", "Mia ist den Ball gefunden.", "Mia macht die Tür.",
-                                  "Mia hat geschlafen, weil sie war müde.", "Mia hat das Ball gefunden.", "Mia haben geschlafen.",
-                                  "Mia hat nicht einen Ball gefunden."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mia hat der Ball gefunden.",
+        "Mia hat gefunden den Ball.",
+        "Gestern Mia hat den Ball gefunden.",
+        "Mia hat den roter Ball gefunden.",
+        "Mia ist den Ball gefunden.",
+        "Mia macht die Tür.",
+        "Mia hat geschlafen, weil sie war müde.",
+        "Mia hat das Ball gefunden.",
+        "Mia haben geschlafen.",
+        "Mia hat nicht einen Ball gefunden.",
+    ],
+)
 def test_what_is_not_german_is_none(text):
     assert parse(text, "de") is None
 

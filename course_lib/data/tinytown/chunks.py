@@ -1,19 +1,34 @@
 """From words to chunks: noun phrases, prepositional phrases, adverbials and single words, in either language.
 
-A chunk is (kind, value, first token, token after the last). Kinds: np (a noun phrase, not yet inflected), pp (preposition, noun phrase), time, how, adj,
-ask (where, when), rel (a German relative pronoun), word. A noun phrase is described by what can be read off it:
-("noun", determiners, adjectives, [(noun, plural), …]) · ("name", Mia) · ("and", Mia, Tom) · ("pron", him) · ("wh", who).
+A chunk is (kind, value, first token, token after the last). Kinds: np (a noun phrase, not yet inflected),
+pp (preposition, noun phrase), time, how, adj, ask (where, when), rel (a German relative pronoun), word. A
+noun phrase is described by what can be read off it:
+("noun", determiners, adjectives, [(noun, plural), …], first word), ("name", Mia), ("and", Mia, Tom), ("pron",
+him), ("wh", who).
 """
 
 import re
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from course_lib.data.tinytown.grammar import JOINS
 from course_lib.data.tinytown.lexicon import MANNERS, MEN, POSITIONS, TIMES, WOMEN
-from course_lib.data.tinytown.phrases import (ARTICLE, ATTRIBUTIVE, CASES, CONTRACTIONS, EIN_ENDING, EIN_WORDS, GERMAN_ADJECTIVE, NOUNS,
-                                              NUMBERS, PLACE_PREPOSITIONS, PREDICATIVE, PRONOUNS,
-                                              QUESTION_WORDS, german_noun)
+from course_lib.data.tinytown.phrases import (
+    ARTICLE,
+    ATTRIBUTIVE,
+    CASES,
+    CONTRACTIONS,
+    EIN_ENDING,
+    EIN_WORDS,
+    GERMAN_ADJECTIVE,
+    NOUNS,
+    NUMBERS,
+    PLACE_PREPOSITIONS,
+    PREDICATIVE,
+    PRONOUNS,
+    QUESTION_WORDS,
+    german_noun,
+)
 from course_lib.data.tinytown.verbs import VERBS
 
 Chunk = tuple[str, object, int, int]
@@ -37,36 +52,47 @@ class Words(NamedTuple):
     boundaries: frozenset[str]                # words after which a clause begins
 
 
-@lru_cache(maxsize=None)
+@cache
 def words_of(language: str) -> Words:
     """The dictionary of a language, "en" or "de", made from the lexicon."""
     de = LANGUAGES.index(language)
     nouns: dict[str, list[tuple[str, bool]]] = {}
     for key, n in NOUNS.items():
-        singular = {german_noun(n, False, case) for case in CASES} if de else {n.en}
-        plural = ({german_noun(n, True, case) for case in CASES} if de else {n.en_plural}) if n.en_plural else ()
-        for forms, many in ((singular, False), (plural, True)):
+        for many in (False, True) if n.en_plural else (False,):
+            forms = {german_noun(n, many, case) for case in CASES} if de else {n.en_plural if many else n.en}
             for form in forms:
                 nouns.setdefault(form, []).append((key, many))
     stems = {a: german.removesuffix("e") for a, german in GERMAN_ADJECTIVE.items()}
     stems = {a: stem for a, stem in stems.items() if ATTRIBUTIVE[a] != ["-"]}  # nobody says: the open door
-    attributive = {stem + e: a for a, stem in stems.items() for e in ("e", "en", "er", "es")} if de else {a: a for a in stems}
-    determiners = _german_determiners() if de else {d: (d,) for d in (*EIN_WORDS, *NUMBERS, "the") if d != "no"} | {
-        "a": ("a", "no"), "an": ("a", "no"), "any": ("no",)}
+    inflected = {stem + ending: a for a, stem in stems.items() for ending in ("e", "en", "er", "es")}
     adverbials: dict[str, list] = {}
-    for kind, texts in (("time", {t for ts in TIMES.values() for t in ts}), ("how", MANNERS), ("ask", ("where/wo", "when/wann"))):
+    times = {text for texts in TIMES.values() for text in texts}
+    for kind, texts in (("time", times), ("how", MANNERS), ("ask", ("where/wo", "when/wann"))):
         for text in sorted(texts):
             form = tuple(text.split("/")[de].split())
             adverbials.setdefault(form[0], []).append((form, (kind, text)))
     for entries in adverbials.values():
         entries.sort(key=lambda entry: -len(entry[0]))
-    used = {p[de] for p in POSITIONS} | {p[de] for p in PLACE_PREPOSITIONS.values()} | ({"zu"} if de else {"to", "into"})
-    return Words(nouns, attributive, {GERMAN_ADJECTIVE[a] if de else a: a for a in PREDICATIVE}, determiners,
-                 frozenset(form for p in PRONOUNS.values() for form in (p[2:5] if de else p[:2])),
-                 {form: en for en, forms in QUESTION_WORDS.items() for form in (forms if de else (en,))},
-                 {p.split()[0]: tuple(p.split()) for p in sorted(used)},
-                 {short: pair for pair, short in CONTRACTIONS.items()} if de else {}, adverbials,
-                 frozenset([JOINS[j][de].split()[-1].split(":")[0] for j in JOINS] + [",", "dass" if de else "that"]))
+    used = {"zu"} if de else {"to", "into"}
+    used |= {p[de] for p in POSITIONS} | {p[de] for p in PLACE_PREPOSITIONS.values()}
+    joins = {join[de].split()[-1].split(":")[0] for join in JOINS.values()}
+    return Words(
+        nouns=nouns,
+        adjectives=inflected if de else {a: a for a in stems},
+        predicates={GERMAN_ADJECTIVE[a] if de else a: a for a in PREDICATIVE},
+        determiners=_german_determiners() if de else _english_determiners(),
+        pronouns=frozenset(form for p in PRONOUNS.values() for form in (p[2:5] if de else p[:2])),
+        questions={form: en for en, forms in QUESTION_WORDS.items() for form in (forms if de else (en,))},
+        prepositions={p.split()[0]: tuple(p.split()) for p in sorted(used)},
+        contracted={short: pair for pair, short in CONTRACTIONS.items()} if de else {},
+        adverbials=adverbials,
+        boundaries=frozenset(joins | {",", "dass" if de else "that"}),
+    )
+
+
+def _english_determiners() -> dict[str, tuple[str, ...]]:
+    found = {det: (det,) for det in (*EIN_WORDS, *NUMBERS, "the") if det != "no"}
+    return found | {"a": ("a", "no"), "an": ("a", "no"), "any": ("no",)}
 
 
 def _german_determiners() -> dict[str, tuple[str, ...]]:
@@ -74,7 +100,8 @@ def _german_determiners() -> dict[str, tuple[str, ...]]:
     for det, stem in EIN_WORDS.items():
         for form in {stem + ending for endings in EIN_ENDING.values() for ending in endings.values()}:
             found.setdefault(form, []).append(det)
-    return {form: tuple(dets) for form, dets in found.items()} | {german: (en,) for en, german in NUMBERS.items()}
+    numbers = {german: (en,) for en, german in NUMBERS.items()}
+    return {form: tuple(dets) for form, dets in found.items()} | numbers
 
 
 def tokenise(text: str) -> list[str]:
@@ -124,7 +151,8 @@ class Chunker:
     def adverbial(self, i: int) -> tuple[str, object, int] | None:
         """The adverbial of time or manner, or the question word, that starts at token i."""
         for form, (kind, text) in self.words.adverbials.get(self.tokens[i], ()):
-            if tuple(self.tokens[i:i + len(form)]) == form and (kind != "ask" or i == 0 and self.tokens[-1] == "?"):
+            asks = i == 0 and self.tokens[-1] == "?"
+            if tuple(self.tokens[i:i + len(form)]) == form and (kind != "ask" or asks):
                 return kind, text, i + len(form)
         return None
 
@@ -143,10 +171,13 @@ class Chunker:
             else:
                 kind, value, end = (
                     (token in w.adverbials and self.adverbial(i))
-                    or ((token in w.prepositions or token in w.contracted) and self.prepositional(i)) or self.noun_phrase(i)
-                    or (("adj", w.predicates[token], i + 1) if token in w.predicates else ("word", token, i + 1)))
+                    or ((token in w.prepositions or token in w.contracted) and self.prepositional(i))
+                    or self.noun_phrase(i)
+                    or (token in w.predicates and ("adj", w.predicates[token], i + 1))
+                    or ("word", token, i + 1))
             if kind == "np":
-                if first and value[0] == "name" and tokens[end] in ("and", "und") and tokens[end + 1] in NAMES:
+                two = value[0] == "name" and tokens[end] in ("and", "und") and tokens[end + 1] in NAMES
+                if first and two:
                     value, end = ("and", token, tokens[end + 1]), end + 2
                 first = value[0] == "wh"
             elif kind == "rel":
@@ -155,9 +186,9 @@ class Chunker:
                 being = being or token in BE_FORMS
                 if token in w.boundaries:
                     first, waits, being = True, waits and token == ",", False
-                waits = waits or german and token in _TO_FORMS
+                waits = waits or (german and token in _TO_FORMS)
             after_comma = german and token == "," and not in_relative
-            in_relative = kind == "rel" or in_relative and token != ","
+            in_relative = kind == "rel" or (in_relative and token != ",")
             chunks.append((kind, value, i, end))
             i = end
         return chunks

@@ -1,16 +1,32 @@
 """Reading one clause: which verb and tense its verb words are, and what its noun phrases do."""
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from course_lib.data.tinytown.chunks import Chunk
 from course_lib.data.tinytown.grammar import FRAMES, PERSONS, TENSES
 from course_lib.data.tinytown.lexicon import POSITIONS
-from course_lib.data.tinytown.phrases import (CASES, NOUNS, NP, PLACE_PREPOSITIONS, PREDICATES, PRONOUNS, Phrase, both, fixed,
-                                              german_determiner, name, noun_phrase, prepositional, pronoun, question_word)
+from course_lib.data.tinytown.phrases import (
+    CASES,
+    NOUNS,
+    NP,
+    PLACE_PREPOSITIONS,
+    PREDICATES,
+    PRONOUNS,
+    Phrase,
+    both,
+    fixed,
+    german_determiner,
+    name,
+    noun_phrase,
+    prepositional,
+    pronoun,
+    question_word,
+)
 from course_lib.data.tinytown.realise import Clause
 from course_lib.data.tinytown.references import said_of_things
-from course_lib.data.tinytown.templates import OBJ, REC, SUBJ, english_verb, finite, right_bracket
+from course_lib.data.tinytown.shapes import english_verb, finite, right_bracket
+from course_lib.data.tinytown.templates import OBJ, REC, SUBJ
 from course_lib.data.tinytown.verbs import VERBS, Verb
 
 STATE_TENSES = ("state", "state past")
@@ -46,7 +62,7 @@ def _tenses(verb: Verb) -> list[str]:
     return list(STATE_TENSES) if verb.state else [t for t in TENSES if t not in STATE_TENSES + BE_TENSES]
 
 
-@lru_cache(maxsize=None)
+@cache
 def readings(language: int) -> dict[tuple[str, ...], list[Reading]]:
     """Every group of verb words in the order in which they stand, without nicht, and what it can be."""
     found: dict[tuple[str, ...], dict[Reading, None]] = {}
@@ -60,9 +76,10 @@ def readings(language: int) -> dict[tuple[str, ...], list[Reading]]:
 
 def _english(verb: Verb, tense: str, person: str):
     particle = (verb.particle,) if verb.particle else ()
-    for negated, text in zip((False, True, False), TENSES[tense]):
+    for negated, text in zip((False, True, False), TENSES[tense][:3], strict=True):
         if text:
-            yield tuple(w for w, _ in english_verb(text, verb, person)) + particle, Reading(verb.key, tense, negated)
+            words = tuple(w for w, _ in english_verb(text, verb, person))
+            yield words + particle, Reading(verb.key, tense, negated)
 
 
 def _german(verb: Verb, tense: str, person: str):
@@ -78,7 +95,7 @@ def _german(verb: Verb, tense: str, person: str):
     fin = finite(fin_name, verb, special, person)
     yield (fin, *right), reading
     if right:
-        yield ((verb.prefix + fin,) if right_text.startswith("PREFIX") else (*right, fin)), reading
+        yield ((verb.prefix + fin,) if right_text == "PREFIX:3" else (*right, fin)), reading
 
 
 def order_of(chunks: list[Chunk], place: str, end: str, relative: NP | None) -> str:
@@ -103,14 +120,15 @@ class Roles:
     """Finds what the noun phrases of a clause do, for one reading of its verb."""
 
     def __init__(self, chunks: list[Chunk], reading: Reading, order: str, context: Context, language: int):
-        self.chunks, self.reading, self.order, self.context, self.language = chunks, reading, order, context, language
+        self.chunks, self.reading, self.order = chunks, reading, order
+        self.context, self.language = context, language
         self.frame = VERBS[reading.verb].frame
         kinds = {kind: value for kind, value, _, _ in chunks}
         self.place, self.time, self.how, self.adjective = (kinds.get(k) for k in ("pp", "time", "how", "adj"))
         self.ask = kinds.get("ask")
 
     def clause(self) -> Clause:
-        """The meaning of the clause without what is nested in it; Unreadable when the noun phrases do not fit the frame."""
+        """The clause without what is nested in it; Unreadable when its phrases do not fit the frame."""
         nps = [value for kind, value, _, _ in self.chunks if kind == "np"]
         verb, tense, negated, _ = self.reading
         subj = obj = rec = None
@@ -139,7 +157,7 @@ class Roles:
             nps = _split_her(nps)
         if len(nps) != len(wanted):
             raise Unreadable
-        for slot, value in zip(wanted, nps):
+        for slot, value in zip(wanted, nps, strict=True):
             if slot == OBJ:
                 obj = self.np(value, OBJ)
             else:
@@ -152,7 +170,7 @@ class Roles:
         return Clause(verb, tense, negated, subj, obj, rec, where, how, when)
 
     def _complete(self, where: Phrase | None, how: Phrase | None) -> bool:
-        """Whether the frame has what it needs: to be how or where, to go and to put somewhere; adjectives only with to be."""
+        """Whether the frame has what it needs: to be how or where, to go and to put somewhere."""
         if self.frame == "be":
             return (where is not None) + (self.adjective is not None) == 1 and self.how is None
         return self.adjective is None and (where is not None or self.frame not in ("go", "put"))
@@ -178,8 +196,8 @@ class Roles:
             det = dets[0]
         word, plural = nouns[0]
         if len(nouns) > 1:  # Schlüssel: one or several? The determiner tells
-            genders = {german_determiner(det, NOUNS[word].gender, case) for case in CASES} if det and det not in _NUMBERS else ()
-            plural = token not in genders
+            singular = [german_determiner(det, NOUNS[word].gender, case) for case in CASES] if det else []
+            plural = det in _NUMBERS or token not in singular
         if (plural and det == "a") or (not plural and (det == "" or det in _NUMBERS)):
             raise Unreadable
         return noun_phrase(det, adjectives, word, plural)
@@ -222,7 +240,8 @@ class Roles:
                 en, de, case = "into", "in", "acc"
             return prepositional(en, de, case, np)
         for en, de, _ in POSITIONS:
-            if preposition in ((en, "into") if self.language == 0 and de == "in" else (en, de)[self.language:][:1]):
+            english = (en, "into") if de == "in" else (en,)
+            if preposition == de if self.language else preposition in english:
                 return prepositional("into" if (en, case) == ("in", "acc") else en, de, case, np)
         raise Unreadable
 
@@ -231,7 +250,7 @@ _ENGLISH_PRONOUNS = {form: key.split(".")[0] for key, forms in PRONOUNS.items() 
 _GERMAN_PRONOUNS: dict[str, list[str]] = {}
 for _key, _forms in PRONOUNS.items():
     for _form in dict.fromkeys(_forms[2:5]):
-        if (_key, _form) not in (("it.m", "ihm"), ("it.n", "ihm"), ("it.f", "ihr")):  # things are given nothing
+        if (_key, _form) not in (("it.m", "ihm"), ("it.n", "ihm"), ("it.f", "ihr")):  # no gifts to things
             _GERMAN_PRONOUNS.setdefault(_form, []).append(_key)
 
 

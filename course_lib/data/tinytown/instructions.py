@@ -1,6 +1,8 @@
-"""Instructions with their reference answers: translate, answer from the story, rewrite politely, list, continue, refuse.
+"""Instructions with their reference answers: translate, answer from the story, rewrite politely, list,
+continue, refuse.
 
-Every instruction carries the meaning behind it, so that judge.py can score any response from the state of the world.
+Every instruction carries the meaning behind it, so that judge.py can score any response from the state of
+the world.
 
 >>> instruction = instructions(1, seed=3, kinds=("polite",))[0]
 >>> instruction.reference.startswith("Please")
@@ -14,13 +16,13 @@ from random import Random
 from zlib import crc32
 
 from course_lib.data.tinytown.pairs import detokenise, draw_sentences
-from course_lib.data.tinytown.plans import REQUESTS
 from course_lib.data.tinytown.phrases import pronoun
+from course_lib.data.tinytown.plans import REQUESTS
 from course_lib.data.tinytown.questions import Question, questions
 from course_lib.data.tinytown.realise import Sentence, realise
 from course_lib.data.tinytown.sampler import Sampler
+from course_lib.data.tinytown.settings import SMALL, Settings
 from course_lib.data.tinytown.stories import Story, iterate_stories
-from course_lib.data.tinytown.telling import Settings
 from course_lib.data.tinytown.verbs import VERBS
 from course_lib.data.tinytown.world import World
 
@@ -101,8 +103,8 @@ class _Asker:
                 reference = said(q.full) if q.full is not None else REFUSAL
                 if q.kind == "yes/no":
                     reference = f"{q.answer[0]}. {reference}"
-                return Instruction(kind, f"{kind}: {q.kind}", q.text, story.text, reference, story=story, question=q,
-                                   state=story.states[-1])
+                return Instruction(kind, f"{kind}: {q.kind}", q.text, story.text, reference,
+                                   story=story, question=q, state=story.states[-1])
 
     def answer(self) -> Instruction:
         return self._about_story("answer", lambda q: q.full is not None)
@@ -116,8 +118,8 @@ class _Asker:
         c = self.sampler.event(verb, "imperative", pronoun("you"), None, False)._replace(subj=None)
         rude = Sentence((c,), ("imperative",), end="!")
         polite = Sentence((c,), ("please",))
-        return Instruction("polite", f"polite: {VERBS[verb].frame}", f"Say it politely: {said(rude)}", "", said(polite),
-                           sentence=polite)
+        return Instruction("polite", f"polite: {VERBS[verb].frame}", f"Say it politely: {said(rude)}", "",
+                           said(polite), sentence=polite)
 
     def list(self) -> Instruction:
         story = next(self.stories)
@@ -125,8 +127,8 @@ class _Asker:
         items = story.people if what == "people" else tuple(f"the {t}" for t in story.things)
         mentioned = {w for tokens in story.en for w in tokens}
         items = tuple(i for i in items if i.split()[-1] in mentioned)
-        return Instruction("list", f"list: {what}", f"Name the {what} in the story.", story.text, listed(items), story=story,
-                           state=story.states[-1])
+        return Instruction("list", f"list: {what}", f"Name the {what} in the story.", story.text,
+                           listed(items), story=story, state=story.states[-1])
 
     def continue_(self) -> Instruction:
         story = next(self.stories)
@@ -147,7 +149,7 @@ def listed(items: tuple[str, ...]) -> str:
 
 
 def iterate_instructions(seed: int = 0, kinds: tuple[str, ...] = KINDS, split: str = "train",
-                         settings: Settings = Settings()) -> Iterator[Instruction]:
+                         settings: Settings = SMALL) -> Iterator[Instruction]:
     """Draw instructions for ever, the kinds in equal parts.
 
     split   "train", "valid", "test": disjoint by a hash of the text; "unseen": only details of HELD_OUT.
@@ -176,7 +178,7 @@ def iterate_instructions(seed: int = 0, kinds: tuple[str, ...] = KINDS, split: s
 
 
 def instructions(n: int, seed: int = 0, kinds: tuple[str, ...] = KINDS, split: str = "train",
-                 settings: Settings = Settings()) -> list[Instruction]:
+                 settings: Settings = SMALL) -> list[Instruction]:
     """`n` instructions. See iterate_instructions."""
     if n < 0:
         raise ValueError(f"n: got {n}, expected at least 0")

@@ -1,4 +1,5 @@
-"""Score a response from the state of the world and the parser: is it true, relevant, polite, brief and well-formed?
+"""Score a response from the state of the world and the parser: is it true, relevant, polite, brief and
+well-formed?
 
 >>> from course_lib.data.tinytown.instructions import instructions
 >>> asked = instructions(1, seed=1, kinds=("answer",))[0]
@@ -35,11 +36,11 @@ class Scores(NamedTuple):
 
     def total(self, weights: "Scores | None" = None) -> float:
         """The weighted sum (without weights: the sum)."""
-        return sum(self) if weights is None else sum(w * s for w, s in zip(weights, self))
+        return sum(self) if weights is None else sum(w * s for w, s in zip(weights, self, strict=True))
 
 
 def judge(instruction: Instruction, response: str) -> Scores:
-    """Score a response to an instruction. Any text may be judged; empty or unreadable ones get 0 where it matters."""
+    """Score a response to an instruction. Any text may be judged; an empty or unreadable one is not true."""
     parts = split_sentences(response)
     rude = any(part in RUDE for part in parts)
     manners = any(part in _MANNERS for part in parts) or any(part.startswith("Sorry,") for part in parts)
@@ -49,13 +50,16 @@ def judge(instruction: Instruction, response: str) -> Scores:
     readings = [_read(instruction, part) for part in core]
     true, relevant = _TRUTH[instruction.kind](instruction, core, readings) if core else (0.0, 0.0)
     n_tokens, budget = len(tokenise(response)), len(tokenise(instruction.reference)) + SPARE_TOKENS
-    formed = [True] * (len(parts) - len(core)) + [r is not None and part[-1] in ".!?" for part, r in zip(core, readings)]
-    return Scores(true, relevant, 0.0 if rude else 1.0 if manners else 0.5, min(1.0, budget / n_tokens) if n_tokens else 0.0,
-                  sum(formed) / len(formed) if formed else 0.0)
+    formed = [part[-1] in ".!?" and reading is not None for part, reading in zip(core, readings, strict=True)]
+    formed += [True] * (len(parts) - len(core))  # manners, good and bad
+    return Scores(true, relevant,
+                  polite=0.0 if rude else 1.0 if manners else 0.5,
+                  brief=min(1.0, budget / n_tokens) if n_tokens else 0.0,
+                  well_formed=sum(formed) / len(formed) if formed else 0.0)
 
 
 class _Reading(NamedTuple):
-    """What a sentence of a response is: a sentence, a refusal, or a fragment that answers (yes, Mia, in the box, a list)."""
+    """What a part of a response is: a sentence, a refusal, or a fragment (yes, Mia, in the box, a list)."""
 
     sentence: Sentence | None = None
     refusal: bool = False
@@ -75,7 +79,7 @@ def _read(instruction: Instruction, part: str) -> _Reading | None:
         items = _items(part)
         return items and _Reading(items=items)
     question = instruction.question
-    if question is None or question.full is None and question.kind != "unanswerable":
+    if question is None or (question.full is None and question.kind != "unanswerable"):
         return None
     if part in ("Yes.", "No."):
         return _Reading(decided=part == "Yes.") if question.kind == "yes/no" else None
@@ -88,7 +92,8 @@ def _fragment(kind: str, asked: Clause, part: str) -> _Reading | None:
     if len(tokens) < 2 or tokens[-1] != ".":
         return None
     if len(tokens) == 2 and tokens[0] in NAMES:
-        return _Reading(clause=asked._replace(subj=name(tokens[0]))) if asked.subj.key == ("wh", "who") else None
+        asks_who = asked.subj.key == ("wh", "who")
+        return _Reading(clause=asked._replace(subj=name(tokens[0]))) if asks_who else None
     tokens[0] = tokens[0].lower()
     full = parse(["Mia", "was" if kind == "where" else "saw", *tokens])  # the fragment in a sentence
     if full is None:
@@ -117,7 +122,7 @@ def _items(part: str) -> tuple[str, ...] | None:
     return tuple(items)
 
 
-# --- truth and relevance, by kind -------------------------------------------------------------------------------------
+# --- truth and relevance, by kind -----------------------------------------------------------------------
 
 def _event(world: World, c: Clause) -> tuple:
     return (c.verb, c.tense, c.negated, world.entity(c.subj), world.entity(c.obj), world.entity(c.rec),
@@ -132,16 +137,18 @@ def _true(instruction: Instruction, c: Clause) -> bool:
     if c.tense in ("be", "was", "state", "state past"):
         subjects = [world.entity(c.subj)] if c.subj.key[0] != "and" else world.entity(c.subj).split(" and ")
         return all(world.truth(c, subject) is True for subject in subjects)
+    claimed = _event(world, c)
     told = [_event(world, s.clauses[0]) for s in instruction.story.sentences]
-    return any(_event(world, c)[:-1] == event[:-1] and (c.where is None or _event(world, c)[-1] == event[-1]) for event in told)
+    return any(claimed[:-1] == event[:-1] and claimed[-1] in (None, event[-1]) for event in told)
 
 
 def _same_topic(asked: Clause, c: Clause, world: World) -> bool:
-    """Whether a clause answers the question: the same verb, and the same in every place that was not asked for."""
+    """Whether a clause answers the question: the same but in the place that was asked for."""
     if c.verb != asked.verb:
         return False
     for mine, theirs in ((asked.subj, c.subj), (asked.obj, c.obj), (asked.rec, c.rec)):
-        if mine is not None and mine.key[0] != "wh" and (theirs is None or world.entity(mine) != world.entity(theirs)):
+        asked_for = mine is None or mine.key[0] == "wh"
+        if not asked_for and (theirs is None or world.entity(mine) != world.entity(theirs)):
             return False
     if asked.where is not None and asked.where.en == ("where",):
         return c.where is not None
@@ -191,7 +198,8 @@ def _lists(instruction: Instruction, core: list[str], readings: list) -> tuple[f
 
 def _continues(instruction: Instruction, core: list[str], readings: list) -> tuple[float, float]:
     world, known = instruction.world, {*instruction.story.people, *instruction.story.things}
-    sentences = [r.sentence for r in readings if r is not None and r.sentence is not None and r.clause.subj is not None]
+    read = [r for r in readings if r is not None and r.sentence is not None]
+    sentences = [r.sentence for r in read if r.clause.subj is not None]
     relevant = [bool(known & {world.entity(np) for np in (c.subj, c.obj, c.rec) if np is not None})
                 for s in sentences for c in s.clauses[:1]]
     consistent = [world.tell(s).consistent for s in sentences]
@@ -200,5 +208,5 @@ def _continues(instruction: Instruction, core: list[str], readings: list) -> tup
     return float(all(consistent)), sum(relevant) / len(relevant)
 
 
-_TRUTH = {"answer": _answers, "refuse": _answers, "translate": _translates, "polite": _says_politely, "list": _lists,
-          "continue": _continues}
+_TRUTH = {"answer": _answers, "refuse": _answers, "translate": _translates, "polite": _says_politely,
+          "list": _lists, "continue": _continues}

@@ -13,16 +13,23 @@ from random import Random
 from course_lib.data.tinytown.instructions import Instruction, listed, said
 from course_lib.data.tinytown.judge import POLITE_ENDINGS, POLITE_OPENINGS, RUDE, Scores, judge
 from course_lib.data.tinytown.pairs import detokenise
-from course_lib.data.tinytown.phrases import PLACE_PREPOSITIONS, PREDICATES, Phrase, name, noun_phrase, prepositional
+from course_lib.data.tinytown.phrases import (
+    PLACE_PREPOSITIONS,
+    PREDICATES,
+    Phrase,
+    name,
+    noun_phrase,
+    prepositional,
+)
 from course_lib.data.tinytown.realise import Clause, Sentence
-from course_lib.data.tinytown.telling import PEOPLE, PLACES, THINGS
+from course_lib.data.tinytown.settings import PEOPLE, PLACES, THINGS
 from course_lib.data.tinytown.world import MOODS
 
 _OTHER_MOOD = {mood: MOODS[(k + 1) % len(MOODS)] for k, mood in enumerate(MOODS)}
 
 
 class Responder:
-    """Writes responses that are true or not, polite or rude or neither, brief or not: demonstrations and candidates."""
+    """Writes responses that are true or not, polite or rude or neither, brief or not."""
 
     def __init__(self, seed: int = 0):
         if not isinstance(seed, int) or seed < 0:
@@ -32,7 +39,8 @@ class Responder:
     def pick(self, items):
         return items[int(self.random() * len(items))]
 
-    def respond(self, instruction: Instruction, true: bool = True, polite: bool | None = None, brief: bool = True) -> str:
+    def respond(self, instruction: Instruction, true: bool = True, polite: bool | None = None,
+                brief: bool = True) -> str:
         """One response; polite None has no manners, False is rude."""
         parts = [instruction.reference if true else self.wrong(instruction)]
         if not brief:
@@ -46,11 +54,14 @@ class Responder:
             parts.insert(0, self.pick(RUDE))
         return " ".join(parts)
 
-    def candidates(self, instruction: Instruction, n: int, true: float = 0.6, polite: float = 0.6, brief: float = 0.6) -> list[str]:
+    def candidates(self, instruction: Instruction, n: int, true: float = 0.6, polite: float = 0.6,
+                   brief: float = 0.6) -> list[str]:
         """`n` responses that are true, polite and brief with the given chances, independently."""
-        chance = lambda p: self.random() < p
-        return [self.respond(instruction, chance(true), True if chance(polite) else None if chance(0.7) else False, chance(brief))
-                for _ in range(n)]
+        found = []
+        for _ in range(n):
+            manners = True if self.random() < polite else None if self.random() < 0.7 else False
+            found.append(self.respond(instruction, self.random() < true, manners, self.random() < brief))
+        return found
 
     def chatter(self, instruction: Instruction) -> list[str]:
         """True sentences that nobody asked for."""
@@ -72,9 +83,10 @@ class Responder:
         """Somebody else, or the opposite."""
         s = instruction.sentence
         c = s.clauses[0]
-        if c.subj is not None and c.subj.agreement == "3s" and c.subj.kind != "pron" and c.subj.key[0] != "wh" and not c.comp and not c.srel:
-            s = s._replace(clauses=(c._replace(subj=name(self._other_person(str(c.subj.key[1])))), *s.clauses[1:]))
-            return said(s, instruction.language)
+        if c.subj is not None and c.subj.agreement == "3s" and c.subj.key[0] in ("name", "noun") and not (
+                c.comp or c.srel):
+            other = c._replace(subj=name(self._other_person(str(c.subj.key[1]))))
+            return said(s._replace(clauses=(other, *s.clauses[1:])), instruction.language)
         return said(_main(Clause("sleep", "past", False, name(self._other_person()))), instruction.language)
 
     def _wrong_answer(self, instruction: Instruction) -> str:
@@ -82,9 +94,11 @@ class Responder:
         question, story = instruction.question, instruction.story
         full = question.full.clauses[0]
         if question.kind == "yes/no":
-            return f"{'No' if question.answer == ('Yes',) else 'Yes'}. {said(_main(full._replace(negated=not full.negated)))}"
+            word = "No" if question.answer == ("Yes",) else "Yes"
+            return f"{word}. {said(_main(full._replace(negated=not full.negated)))}"
         if question.kind in ("who has", "who did"):
-            others = [p for p in story.people if p != full.subj.key[1]] or [self._other_person(full.subj.key[1])]
+            who = full.subj.key[1]
+            others = [p for p in story.people if p != who] or [self._other_person(who)]
             return said(_main(full._replace(subj=name(self.pick(others)))))
         return said(_main(full._replace(negated=True)))
 
@@ -104,7 +118,8 @@ class Responder:
         people, things = instruction.story.people, instruction.story.things
         if instruction.detail == "list: people":
             return listed((*people, self._other_person(*people)))
-        return listed((*[f"the {t}" for t in things], "the " + self.pick([t for t in THINGS if t not in things])))
+        another = self.pick([t for t in THINGS if t not in things])
+        return listed(tuple(f"the {t}" for t in (*things, another)))
 
     def _wrong_story(self, instruction: Instruction) -> str:
         """A sentence that contradicts the story."""
@@ -137,19 +152,21 @@ DEFAULT_WEIGHTS = Scores(true=3.0, relevant=1.0, polite=1.5, brief=1.0, well_for
 class Labeller:
     """A simulated person: P(first preferred) = σ((u₁ − u₂) / temperature), flipped with probability `noise`.
 
-    The utility u is the weighted sum of the judge's scores (Bradley and Terry 1952), plus `likes`: so much for every
-    occurrence of a string, for example {"!": 0.3} for a person who is taken in by exclamation marks.
+    The utility u is the weighted sum of the judge's scores (Bradley and Terry 1952), plus `likes`: so much
+    for every occurrence of a string, for example {"!": 0.3} for a person who is taken in by exclamation
+    marks.
     """
 
-    def __init__(self, noise: float = 0.0, weights: Scores = DEFAULT_WEIGHTS, seed: int = 0, temperature: float = 0.5,
-                 likes: Mapping[str, float] | None = None):
+    def __init__(self, noise: float = 0.0, weights: Scores = DEFAULT_WEIGHTS, seed: int = 0,
+                 temperature: float = 0.5, likes: Mapping[str, float] | None = None):
         if not 0 <= noise <= 0.5:
             raise ValueError(f"noise: got {noise}, expected a probability between 0 and 0.5")
         if temperature < 0:
             raise ValueError(f"temperature: got {temperature}, expected at least 0")
         if not isinstance(seed, int) or seed < 0:
             raise ValueError(f"seed: got {seed!r}, expected an integer of at least 0")
-        self.noise, self.weights, self.temperature, self.likes = noise, weights, temperature, dict(likes or {})
+        self.noise, self.weights, self.temperature = noise, weights, temperature
+        self.likes = dict(likes or {})
         self.random = Random(seed).random
 
     def utility(self, instruction: Instruction, response: str) -> float:

@@ -1,4 +1,5 @@
-"""The words of Tinytown: nouns, names, adjectives, adverbs and prepositions, each with its German counterpart.
+"""The words of Tinytown: nouns, names, adjectives, adverbs and prepositions, each with its German
+counterpart.
 
 Every table is plain text, one entry a line, columns separated by two or more spaces, `-` for "none".
 The correspondence is one to one: no English word has two German ones in the same place of a sentence.
@@ -17,8 +18,13 @@ def rows(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines if line]
 
 
+def words(text: str) -> tuple[str, ...]:
+    """words("to be or") is ("to", "be", "or")."""
+    return tuple(text.split())
+
+
 class Noun(NamedTuple):
-    """A noun: English singular and plural, German singular and plural, German gender, kinds of thing it names."""
+    """A noun: English and German singular and plural, German gender, the kinds of thing it names."""
 
     en: str
     en_plural: str | None
@@ -29,8 +35,9 @@ class Noun(NamedTuple):
     tags: frozenset[str]
 
 
-# Kinds: portable, colour (comes in colours), lay (lies: legen), stand (stands: stellen), read, write, wash, break,
-# machine, open (can be opened), lock, container, surface, build, paint, food, mass (no "a"), cut, cook, bake.
+# Kinds: portable, colour (comes in colours), lay (lies: legen), stand (stands: stellen), read, write, wash,
+# break, machine, open (can be opened), lock, container, surface, build, paint, food, mass (no "a"), cut,
+# cook, bake.
 THINGS = """
 ball       balls      der Ball           Bälle       portable colour lay
 book       books      das Buch           Bücher      portable read lay
@@ -109,7 +116,8 @@ cow     -        die Kuh        -
 goat    -        die Ziege      -
 """
 
-# With the preposition of place, English and German; "room" can be tidied, "enter" takes into / in + accusative.
+# With the preposition of place, English and German; "room" can be tidied, "enter" takes into / in +
+# accusative.
 PLACES = """
 garden    der Garten        in/in    room enter
 kitchen   die Küche         in/in    room enter
@@ -131,8 +139,8 @@ bathroom  das Badezimmer    in/in    room enter
 barn      die Scheune       in/in    room enter
 """
 
-WOMEN = "Mia Anna Emma Lena Clara Nora Ida Julia Marie Sophie".split()
-MEN = "Tom Ben Paul Max Leo Finn Jan Oskar Felix Emil".split()
+WOMEN = words("Mia Anna Emma Lena Clara Nora Ida Julia Marie Sophie")
+MEN = words("Tom Ben Paul Max Leo Finn Jan Oskar Felix Emil")
 
 # English, German stem, the kinds of noun it can describe, the kinds it is said of ("the lamp is old").
 ADJECTIVES = """
@@ -166,8 +174,8 @@ sick       krank      job child animal              person animal
 
 # When something happens, by the tenses it agrees with.
 TIMES = {
-    "past": ["yesterday/gestern", "this morning/heute Morgen", "last week/letzte Woche", "on Monday/am Montag",
-             "today/heute"],
+    "past": ["yesterday/gestern", "this morning/heute Morgen", "last week/letzte Woche",
+             "on Monday/am Montag", "today/heute"],
     "present": ["now/jetzt", "today/heute"],
     "future": ["tomorrow/morgen", "soon/bald", "next week/nächste Woche", "later/später", "today/heute"],
 }

@@ -15,12 +15,14 @@ from zlib import crc32
 
 from course_lib.data.tinytown.phrases import LINK_TABLE
 from course_lib.data.tinytown.plans import PLANS
-from course_lib.data.tinytown.realise import Sentence, Text, realise, tags_of
+from course_lib.data.tinytown.realise import Sentence, Text, realise, tags_of, union
+from course_lib.data.tinytown.references import coreference
 from course_lib.data.tinytown.sampler import Sampler
 from course_lib.data.tinytown.tables import held_out
 from course_lib.data.tinytown.templates import place_of
 
 MIN_WORDS, MAX_WORDS = 3, 25
+PRONOUN = frozenset(["pronoun"])
 SPLITS = ("train", "valid", "test", "longer", "unseen")
 
 
@@ -34,9 +36,10 @@ def detokenise(tokens: Sequence[str]) -> str:
 class Pair:
     """An English sentence and its German translation.
 
-    `alignment` holds the links (i_en, j_de), 0-based; punctuation is linked to punctuation, words without a counterpart
-    have no link. `coreference` holds (pronoun in English, head of its antecedent in English, the same two in German).
-    `tags` names the phenomena: "perfect", "separable", "subordinate", "fronted", "relative", "nicht", "kein", …
+    `alignment` holds the links (i_en, j_de), 0-based; punctuation is linked to punctuation, words without a
+    counterpart have no link. `coreference` holds (pronoun in English, head of its antecedent in English,
+    the same two in German). `tags` names the phenomena: "perfect", "separable", "subordinate", "fronted",
+    "relative", "nicht", "kein", …
     """
 
     en: tuple[str, ...]
@@ -55,7 +58,7 @@ class Pair:
 
 
 def split_of(en: tuple[str, ...]) -> str:
-    """Which random split an English sentence belongs to, by a hash: one in 16 valid, one in 16 test, the rest train."""
+    """The random split of an English sentence, by a hash: one in 16 valid, one in 16 test, the rest train."""
     bucket = crc32(" ".join(en).encode()) & 15
     return "test" if bucket == 0 else "valid" if bucket == 1 else "train"
 
@@ -89,18 +92,20 @@ def to_pair(sentence: Sentence) -> Pair:
 
 def pair_of(sentence: Sentence, text: Text) -> Pair:
     """A sentence and how it is said, as a Pair."""
-    coreference = []
-    for pronoun, antecedent in sentence.coreference:
+    found = []
+    for pronoun, antecedent in coreference(sentence):
         (i, j), head = place_of(text.starts[pronoun[0]], pronoun[1:]), _node(sentence, antecedent).head
         k, l = place_of(text.starts[antecedent[0]], antecedent[1:])
-        coreference.append((i, k + head, j, l + head))
-    return Pair(tuple(text.en), tuple(text.de), frozenset(map(LINK_TABLE.__getitem__, text.links)), tuple(coreference),
-                tags_of(sentence, text))
+        found.append((i, k + head, j, l + head))
+    tags = union(tags_of(sentence, text), PRONOUN) if found else tags_of(sentence, text)
+    alignment = frozenset(map(LINK_TABLE.__getitem__, text.links))
+    return Pair(tuple(text.en), tuple(text.de), alignment, tuple(found), tags)
 
 
-def iterate_pairs(seed: int = 0, split: str = "train", min_words: int = MIN_WORDS, max_words: int | None = None
-                  ) -> Iterator[Pair]:
-    """Draw pairs for ever. Lengths are English tokens, punctuation counted, spread evenly over bands from 3 to 25.
+def iterate_pairs(seed: int = 0, split: str = "train", min_words: int = MIN_WORDS,
+                  max_words: int | None = None) -> Iterator[Pair]:
+    """Draw pairs for ever. Lengths are English tokens, punctuation counted, spread evenly over bands from 3
+    to 25.
 
     split  "train", "valid", "test": disjoint by a hash of the English sentence, whatever the seed;
            "longer": test sentences with more than `max_words` tokens (for a model trained up to `max_words`);
@@ -136,17 +141,19 @@ def _check(seed: int, split: str, min_words: int, max_words: int | None) -> tupl
         raise ValueError(f"seed: got {seed!r}, expected an integer of at least 0")
     limit = MAX_WORDS if max_words is None else max_words
     if not MIN_WORDS <= min_words <= limit <= MAX_WORDS:
-        raise ValueError(f"min_words, max_words: got {min_words} and {max_words}, expected {MIN_WORDS} ≤ min ≤ max ≤ {MAX_WORDS}")
+        raise ValueError(f"min_words, max_words: got {min_words} and {max_words}, "
+                         f"expected {MIN_WORDS} ≤ min ≤ max ≤ {MAX_WORDS}")
     if split == "longer":
         if max_words is None or limit == MAX_WORDS:
-            raise ValueError(f"max_words: got {max_words}, expected the longest length in training, under {MAX_WORDS}")
+            raise ValueError(f"max_words: got {max_words}, expected the longest length in training, "
+                             f"under {MAX_WORDS}")
         return limit + 1, MAX_WORDS
     return min_words, limit
 
 
 @contextmanager
 def garbage_collection_paused() -> Iterator[None]:
-    """Nothing here makes reference cycles, and looking for them in a growing list takes a fifth of the time."""
+    """Nothing here makes reference cycles, and looking for them in a growing list takes time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -175,6 +182,6 @@ def translation_pairs(n: int, seed: int = 0, split: str = "train", min_words: in
         found.setdefault(pair.en, pair)
         draws += 1
         if draws > 1000 + 50 * n:
-            raise ValueError(f"n: got {n}, but only {len(found)} distinct {split} sentences of {min_words} to {max_words} "
-                             "tokens were found")
+            raise ValueError(f"n: got {n}, expected at most about {len(found)}: there are no more distinct "
+                             "sentences of this split and these lengths")
     return list(found.values())

@@ -1,8 +1,8 @@
 """From text back to meaning, in either language: guess the meaning, say it again, and compare.
 
-The grammar's own tables say which verb and tense a group of verb words can be; the frame says what the noun phrases are;
-generation then judges every ending and the place of every word. So parsing is exact: it succeeds on the sentences that
-Tinytown can say, and on no others.
+The grammar's own tables say which verb and tense a group of verb words can be; the frame says what the noun
+phrases are; generation then judges every ending and the place of every word. So parsing is exact: it
+succeeds on the sentences that Tinytown can say, and on no others.
 
 >>> parse("Mia found the red ball.").clauses[0].verb
 'find'
@@ -13,14 +13,15 @@ True
 from course_lib.data.tinytown.chunks import Chunk, Chunker, tokenise, uncapitalised
 from course_lib.data.tinytown.clauses import Context, Roles, Unreadable, order_of, readings
 from course_lib.data.tinytown.grammar import JOINS
-from course_lib.data.tinytown.phrases import NP, relative_pronoun
-from course_lib.data.tinytown.realise import Clause, Sentence, say
-from course_lib.data.tinytown.references import coreference
-from course_lib.data.tinytown.templates import NoSuchForm, glue
+from course_lib.data.tinytown.phrases import relative_pronoun
+from course_lib.data.tinytown.realise import Clause, Sentence, ends_in_clause, say
+from course_lib.data.tinytown.shapes import NoSuchForm
+from course_lib.data.tinytown.templates import glue
 from course_lib.data.tinytown.verbs import VERBS
 
 _JOIN_WORDS = tuple({JOINS[j][k].split()[-1].split(":")[0]: j for j in JOINS} for k in (0, 1))
-_TO_WORDS = frozenset(form for v in VERBS.values() if v.frame == "to" for form in (v.base, v.past, v.pp, v.ing))
+_TO_WORDS = frozenset(form for v in VERBS.values() if v.frame == "to"
+                      for form in (v.base, v.past, v.pp, v.ing))
 _PARTICLES = frozenset(v.particle for v in VERBS.values() if v.particle)
 
 
@@ -63,12 +64,12 @@ class _Reader:
             clause, order = self._clause(self.chunks[start:stop], place, Context(clauses[0] if k else None))
             clauses.append(clause)
             orders.append(order)
-            at, opens = self.chunks[stop - 1][3], order == "sub" or clause.comp is not None or clause.orel is not None
-        s = Sentence(tuple(clauses), tuple(orders), tuple(join for join, _, _ in spans[1:]), first, self.end)
-        return s._replace(coreference=coreference(s))
+            at, opens = self.chunks[stop - 1][3], ends_in_clause(clause, order)
+        joins = tuple(join for join, _, _ in spans[1:])
+        return Sentence(tuple(clauses), tuple(orders), joins, first, self.end)
 
     def _cut(self) -> tuple[str, list[tuple[str, int, int]]]:
-        """The opening conjunction, and for each clause (join before it, its first chunk, the chunk after its last)."""
+        """The opening conjunction, and for each clause (join, its first chunk, the chunk after its last)."""
         joins = _JOIN_WORDS[self.german]
         words = [c[1] if c[0] == "word" else None for c in self.chunks]
         first = joins.get(words[0], "")
@@ -84,13 +85,14 @@ class _Reader:
         return first, spans
 
     def _main_clause_at(self, k: int, words: list) -> bool:
-        """Whether the main clause after a first subordinate one begins here; in German it begins with its verb."""
+        """Whether the main clause after a first subordinate one begins here, in German with its verb."""
         joins = _JOIN_WORDS[self.german]
         if k == len(words) or words[k] in joins:
             return False
         return not self.german or words[k] not in (None, "dass", "zu")
 
-    def _clause(self, chunks: list[Chunk], place: str, context: Context, start: int | None = None) -> tuple[Clause, str]:
+    def _clause(self, chunks: list[Chunk], place: str, context: Context,
+                start: int | None = None) -> tuple[Clause, str]:
         """The meaning and order of a clause; `start` is its first token when that is none of its chunks'."""
         own, slot, inner = (self._split_german if self.german else self._split_english)(chunks)
         if not own:
@@ -128,7 +130,8 @@ class _Reader:
         negated = "nicht" in words
         if negated:
             words.remove("nicht")
-        negated = negated or any(kind == "np" and value[0] == "noun" and value[1] == ("no",) for kind, value, _, _ in chunks)
+        nouns = [value for kind, value, _, _ in chunks if kind == "np" and value[0] == "noun"]
+        negated = negated or any(dets == ("no",) for _, dets, *_ in nouns)
         found = readings(1).get(tuple(words), ())
         if not found and ("adj", "broken") in [c[:2] for c in chunks]:  # kaputt is also a verb's prefix
             found = readings(1).get((*words, "kaputt"), ())
@@ -168,7 +171,7 @@ class _Reader:
             if not k:
                 continue
             after_word = kind == "word" and chunks[k - 1][0] == "word"
-            if after_word and (value == "that" or value == "to" and chunks[k - 1][1] in _TO_WORDS):
+            if after_word and (value == "that" or (value == "to" and chunks[k - 1][1] in _TO_WORDS)):
                 return chunks[:k], "comp", chunks[k:]
             if value in ("that", ("wh", "who")) and chunks[k - 1][0] == "np":
                 if any(c[0] == "word" for c in chunks[:k]):

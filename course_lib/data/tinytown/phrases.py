@@ -1,12 +1,23 @@
-"""Noun phrases and prepositional phrases, inflected in both languages, with the words that translate each other linked.
+"""Noun phrases and prepositional phrases, inflected in both languages, with the words that translate each
+other linked.
 
 Every phrase is built once and kept: generation only looks up and joins.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
-from course_lib.data.tinytown.lexicon import (ADJECTIVES, ANIMALS, MEN, PEOPLE, PLACES, THINGS, WOMEN, Noun, rows)
+from course_lib.data.tinytown.lexicon import (
+    ADJECTIVES,
+    ANIMALS,
+    MEN,
+    PEOPLE,
+    PLACES,
+    THINGS,
+    WOMEN,
+    Noun,
+    rows,
+)
 
 CASES = ("nom", "acc", "dat")
 
@@ -26,14 +37,15 @@ MIXED = {"nom": {"m": "er", "f": "e", "n": "es", "p": "en"},  # after ein, kein,
 STRONG_PLURAL = {"nom": "e", "acc": "e", "dat": "en"}         # after zwei, drei, or with no determiner
 
 # The -ein determiners: English, German stem. "no" stands in the scope of a negation: not … a / any = kein.
-EIN_WORDS = {"a": "ein", "no": "kein", "my": "mein", "your": "dein", "our": "unser", "his": "sein", "her": "ihr",
-             "their": "ihr"}
+EIN_WORDS = {"a": "ein", "no": "kein", "my": "mein", "your": "dein", "our": "unser", "his": "sein",
+             "her": "ihr", "their": "ihr"}
 NUMBERS = {"two": "zwei", "three": "drei"}
 
 # English subject and object form, German nominative, accusative, dative, agreement.
 PRONOUNS = {"I": ("I", "me", "ich", "mich", "mir", "1s"), "you": ("you", "you", "du", "dich", "dir", "2s"),
             "we": ("we", "us", "wir", "uns", "uns", "1p"), "he": ("he", "him", "er", "ihn", "ihm", "3s"),
-            "she": ("she", "her", "sie", "sie", "ihr", "3s"), "they": ("they", "them", "sie", "sie", "ihnen", "3p"),
+            "she": ("she", "her", "sie", "sie", "ihr", "3s"),
+            "they": ("they", "them", "sie", "sie", "ihnen", "3p"),
             "it.m": ("it", "it", "er", "ihn", "ihm", "3s"), "it.f": ("it", "it", "sie", "sie", "ihr", "3s"),
             "it.n": ("it", "it", "es", "es", "ihm", "3s")}
 
@@ -52,7 +64,7 @@ def link(i: int, j: int) -> int:
 class Phrase:
     """A piece of text in both languages: its tokens, and the links between them."""
 
-    __slots__ = ("en", "de", "links", "starts")
+    __slots__ = ("de", "en", "links", "starts")
 
     def __init__(self, en: Sequence[str], de: Sequence[str], links: Links, starts=None):
         self.en, self.de, self.links = en, de, links
@@ -63,7 +75,8 @@ class Phrase:
 
 
 class NP:
-    """A noun phrase: what it means (key) and what generation needs. Each is built once, so `is` compares meanings.
+    """A noun phrase: what it means (key) and what generation needs. Each is built once, so `is` compares
+    meanings.
 
     cases      its phrase as nominative, accusative, dative
     agreement  "1s", "2s", "3s", "1p", "3p"; gender "m", "f", "n", "p" (plural)
@@ -72,10 +85,10 @@ class NP:
     head       position of the head noun, the same in both languages
     """
 
-    __slots__ = ("key", "cases", "agreement", "gender", "pronoun", "kind", "head")
+    __slots__ = ("agreement", "cases", "gender", "head", "key", "kind", "pronoun")
 
-    def __init__(self, key: tuple, cases: tuple[Phrase, ...], agreement: str, gender: str, pronoun: str, kind: str,
-                 head: int):
+    def __init__(self, key: tuple, cases: tuple[Phrase, ...], agreement: str, gender: str, pronoun: str,
+                 kind: str, head: int):
         self.key, self.cases, self.agreement, self.gender = key, cases, agreement, gender
         self.pronoun, self.kind, self.head = pronoun, kind, head
 
@@ -114,7 +127,7 @@ WOMEN_SET, MEN_SET = frozenset(WOMEN), frozenset(MEN)
 
 
 def english_article(word: str) -> str:
-    """a or an, by the first sound of the next word (no word of Tinytown starts with a mute h or a spoken "you")."""
+    """a or an, by the next word (in Tinytown none starts with a mute h or a spoken "you")."""
     return "an" if word[0] in "aeiou" else "a"
 
 
@@ -139,7 +152,7 @@ def german_noun(noun: Noun, plural: bool, case: str) -> str:
     return noun.de_plural + ("n" if case == "dat" and noun.de_plural[-1] not in "ns" else "")
 
 
-@lru_cache(maxsize=None)
+@cache
 def noun_phrase(det: str, adjectives: tuple[str, ...], word: str, plural: bool) -> NP:
     """Build the noun phrase in all cases; det "" is none (bare plural).
 
@@ -149,23 +162,26 @@ def noun_phrase(det: str, adjectives: tuple[str, ...], word: str, plural: bool) 
     noun = NOUNS[word]
     gender = "p" if plural else noun.gender
     en = (*adjectives, noun.en_plural if plural else noun.en)
-    article = {"a": english_article(en[0]), "no": "any" if plural else english_article(en[0]), "": ""}.get(det, det)
-    en = (article, *en) if article else en
+    if det:
+        indefinite = "any" if det == "no" and plural else english_article(en[0])
+        en = (indefinite if det in ("a", "no") else det, *en)
     cases = []
     for case in CASES:
-        stems = [GERMAN_ADJECTIVE[a].removesuffix("e") + adjective_ending(det, gender, case) for a in adjectives]
-        de = (*stems, german_noun(noun, plural, case))
-        cases.append(Phrase(en, (german_determiner(det, gender, case), *de) if det else de, identity(len(en))))
+        ending = adjective_ending(det, gender, case)
+        inflected = [GERMAN_ADJECTIVE[a].removesuffix("e") + ending for a in adjectives]
+        de = (*inflected, german_noun(noun, plural, case))
+        de = (german_determiner(det, gender, case), *de) if det else de
+        cases.append(Phrase(en, de, identity(len(en))))
     if "person" in noun.tags and not plural:
         pronoun = "he" if noun.gender == "m" else "she"
     else:
         pronoun = "they" if plural else "it." + gender
     kind = "indef" if det in ("a", "no", "") else "def"
-    return NP(("noun", det, adjectives, word, plural), tuple(cases), "3p" if plural else "3s", gender, pronoun, kind,
-              len(en) - 1)
+    key, agreement = ("noun", det, adjectives, word, plural), "3p" if plural else "3s"
+    return NP(key, tuple(cases), agreement, gender, pronoun, kind, len(en) - 1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def name(word: str) -> NP:
     """Mia: the same in both languages and in all cases."""
     phrase = Phrase((word,), (word,), identity(1))
@@ -173,7 +189,7 @@ def name(word: str) -> NP:
     return NP(("name", word), (phrase,) * 3, "3s", gender, pronoun, "def", 0)
 
 
-@lru_cache(maxsize=None)
+@cache
 def pronoun(key: str) -> NP:
     """pronoun("it.m").cases[1] is it | ihn: the German form follows the gender of the noun it stands for."""
     subject, obj, nom, acc, dat, agreement = PRONOUNS[key]
@@ -182,37 +198,40 @@ def pronoun(key: str) -> NP:
     return NP(("pron", key), cases, agreement, gender, key, "pron", 0)
 
 
-@lru_cache(maxsize=None)
+@cache
 def both(a: NP, b: NP) -> NP:
     """Mia and Tom | Mia und Tom."""
     n = len(a.cases[0].en)
     cases = tuple(Phrase((*x.en, "and", *y.en), (*x.de, "und", *y.de), identity(n + 1 + len(y.en)))
-                  for x, y in zip(a.cases, b.cases))
-    agreement = "1p" if "1s" in (a.agreement, b.agreement) else "3p"
-    return NP(("and", a.key, b.key), cases, agreement, "p", "we" if agreement == "1p" else "they", "def", a.head)
+                  for x, y in zip(a.cases, b.cases, strict=True))
+    return NP(("and", a.key, b.key), cases, "3p", "p", "they", "def", a.head)
 
 
-@lru_cache(maxsize=None)
+@cache
 def relative_pronoun(english: str, gender: str) -> NP:
     """relative_pronoun("that", "m").cases[1] is that | den."""
-    cases = tuple(Phrase((english,), ("denen" if (c, gender) == ("dat", "p") else ARTICLE[c][gender],), identity(1))
-                  for c in CASES)
+    forms = ["denen" if (case, gender) == ("dat", "p") else ARTICLE[case][gender] for case in CASES]
+    cases = tuple(Phrase((english,), (german,), identity(1)) for german in forms)
     return NP(("rel", english, gender), cases, "3p" if gender == "p" else "3s", gender, "", "def", 0)
 
 
 QUESTION_WORDS = {"who": ("wer", "wen", "wem"), "what": ("was", "was", "was")}
 
 
-@lru_cache(maxsize=None)
+@cache
 def question_word(english: str) -> NP:
     """who | wer, what | was as subject or object."""
     cases = tuple(Phrase((english,), (de,), identity(1)) for de in QUESTION_WORDS[english])
     return NP(("wh", english), cases, "3s", "m", "", "def", 0)
 
 
-@lru_cache(maxsize=None)
+@cache
 def prepositional(en: str, de: str, case: str, np: NP) -> Phrase:
-    """A prepositional phrase with its contraction: prepositional("in", "in", "dat", the garden) is in the garden | im Garten."""
+    """A preposition and its noun phrase, contracted where German does so.
+
+    >>> prepositional("in", "in", "dat", noun_phrase("the", (), "garden", False))
+    in the garden | im Garten
+    """
     inner = np.cases[CASES.index(case)]
     words = tuple(en.split())
     n = len(words)
@@ -222,12 +241,13 @@ def prepositional(en: str, de: str, case: str, np: NP) -> Phrase:
     return Phrase((*words, *inner.en), (short, *inner.de[1:]) if short else (de, *inner.de), links)
 
 
-@lru_cache(maxsize=None)
+@cache
 def fixed(text: str) -> Phrase:
-    """An adverbial from a table, "this morning/heute Morgen": word by word when the lengths agree, else all with all."""
+    """An adverbial from a table, "this morning/heute Morgen"; unequal lengths are linked all with all."""
     en, de = (tuple(side.split()) for side in text.split("/"))
-    links = identity(len(en)) if len(en) == len(de) else tuple(link(i, j) for i in range(len(en)) for j in range(len(de)))
-    return Phrase(en, de, links)
+    if len(en) == len(de):
+        return Phrase(en, de, identity(len(en)))
+    return Phrase(en, de, tuple(link(i, j) for i in range(len(en)) for j in range(len(de))))
 
 
 PREDICATES = {a: Phrase((a,), (GERMAN_ADJECTIVE[a],), (0,)) for a in GERMAN_ADJECTIVE}

@@ -1,10 +1,11 @@
 """From meaning to text: a clause becomes an English and a German phrase at once, with their alignment."""
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from course_lib.data.tinytown.phrases import NP, Phrase
-from course_lib.data.tinytown.templates import COMP, OREL, SREL, fill, glue, template
+from course_lib.data.tinytown.shapes import template
+from course_lib.data.tinytown.templates import COMP, OREL, SREL, fill, glue
 
 
 class Clause(NamedTuple):
@@ -27,9 +28,9 @@ class Clause(NamedTuple):
 class Sentence(NamedTuple):
     """What a sentence means: clauses, how they are joined, and which pronoun stands for what.
 
-    `first` is the conjunction before the first clause ("" for none; then the second clause is inverted in German);
-    `joins` holds a key of JOINS between two clauses each ("" after a first clause that opens with a conjunction).
-    `coreference` holds pairs of paths (pronoun, antecedent); a path is the number of the clause, then slots.
+    `first` is the conjunction before the first clause ("" for none; then the second clause is inverted in
+    German); `joins` holds a key of JOINS between two clauses each ("" after a first clause that opens with
+    a conjunction).
     """
 
     clauses: tuple[Clause, ...]
@@ -37,7 +38,6 @@ class Sentence(NamedTuple):
     joins: tuple[str, ...] = ()
     first: str = ""
     end: str = "."
-    coreference: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
 
 
 def _nested(c: Clause, order: str) -> Phrase:
@@ -54,7 +54,7 @@ def _relative(c: Clause) -> Phrase:
 
 
 def say(c: Clause, order: str, en: list[str], de: list[str], links: list[int]) -> tuple:
-    """Append a clause in the given order to the text so far; returns where its parts went (see templates.fill)."""
+    """Append a clause in the given order to the text so far; returns where its parts went (see fill)."""
     verb, tense, negated, subj, obj, rec, where, how, when, comp, srel, orel = c
     filled = ((subj is not None) | (obj is not None) << 1 | (rec is not None) << 2 | (where is not None) << 3
               | (how is not None) << 4 | (when is not None) << 5)
@@ -76,7 +76,7 @@ def say(c: Clause, order: str, en: list[str], de: list[str], links: list[int]) -
 
 
 class Text(NamedTuple):
-    """A sentence said in both languages, with its links (see phrases.link) and where the parts of each clause went."""
+    """A sentence in both languages, its links (see phrases.link), where the parts of each clause went."""
 
     en: list[str]
     de: list[str]
@@ -101,7 +101,7 @@ def realise(s: Sentence) -> Text:
             de += words_de
             links += [link + shift for link in joint]
         starts.append(say(clause, s.orders[k], en, de, links))
-        opens = s.orders[k] == "sub" or clause.comp is not None or clause.orel is not None
+        opens = ends_in_clause(clause, s.orders[k])
     links.append(64 * len(en) + len(de))
     en.append(s.end)
     de.append(s.end)
@@ -109,28 +109,30 @@ def realise(s: Sentence) -> Text:
     return Text(en, de, links, starts)
 
 
+def ends_in_clause(c: Clause, order: str) -> bool:
+    """Whether a clause is or ends in a subordinate one, which German closes by a comma before "und"."""
+    return order == "sub" or c.comp is not None or c.orel is not None
+
+
 def capital(word: str) -> str:
     """capital("the") is The."""
     return word[0].upper() + word[1:]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _join_tags(first: str, joins: tuple[str, ...]) -> frozenset[str]:
     tags = {"coordination"} if {"and", "but", "so"} & set(joins) else set()
     return frozenset(tags | ({"subordinate"} if first or set(joins) - {"and", "but", "so", ""} else set()))
 
 
-@lru_cache(maxsize=None)
-def _union(a: frozenset[str], b: frozenset[str]) -> frozenset[str]:
+@cache
+def union(a: frozenset[str], b: frozenset[str]) -> frozenset[str]:
     return a | b
 
 
 def tags_of(s: Sentence, text: Text) -> frozenset[str]:
-    """The phenomena of a sentence."""
+    """The phenomena of a sentence (but for pronouns, see references.py)."""
     tags = _join_tags(s.first, s.joins)
     for starts in text.starts:
-        tags = _union(tags, starts[0].tags)
-    return _union(tags, _PRONOUN) if s.coreference else tags
-
-
-_PRONOUN = frozenset(["pronoun"])
+        tags = union(tags, starts[0].tags)
+    return tags

@@ -1,7 +1,8 @@
 """Which phrase a pronoun stands for: the one rule that generation keeps and parsing applies.
 
-A pronoun of the third person in a later or a nested clause stands for the object of the first clause when it is said of
-a thing, for the subject of the first clause when it is said of a person. A pronoun in the first clause itself stands
+A pronoun of the third person in a later or a nested clause stands for the object of the first clause when
+it is said of a thing, for the subject of the first clause when it is said of a person. A pronoun in the
+first clause itself stands
 for somebody outside the sentence.
 """
 
@@ -16,7 +17,7 @@ THIRD_PERSON = frozenset(("he", "she", "they", "it.m", "it.f", "it.n"))
 
 
 def said_of_things(verb: str, slot: int, adjective: str | None) -> bool:
-    """Whether what stands in this slot is a thing: "it broke", "took it", "it was heavy", but not "she was tired"."""
+    """Whether a thing stands in this slot: "it broke", "took it", "it was heavy", not "she was tired"."""
     v = VERBS[verb]
     if slot == OBJ:
         return bool(v.object) and "person" not in v.object
@@ -37,7 +38,12 @@ def pronouns_in(c: Clause) -> Iterator[tuple[tuple[int, ...], NP, bool]]:
                 yield (slot, *path), np, thing
 
 
-def coreference(s: Sentence) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
-    """Pairs (path of the pronoun, path of its antecedent) of a sentence."""
-    return tuple(((k, *path), (0, OBJ if thing else SUBJ)) for k, c in enumerate(s.clauses)
-                 for path, _, thing in pronouns_in(c) if k or len(path) > 1)
+def coreference(s: Sentence) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Pairs (path of the pronoun, path of its antecedent); a path is the number of a clause, then slots."""
+    first, found = s.clauses[0], []
+    for k, c in enumerate(s.clauses):
+        for path, np, thing in pronouns_in(c):
+            antecedent = first.obj if thing else first.subj
+            if (k or len(path) > 1) and antecedent is not None and antecedent.pronoun == np.key[1]:
+                found.append(((k, *path), (0, OBJ if thing else SUBJ)))
+    return found

@@ -106,7 +106,8 @@ class Rule(NamedTuple):
 
 def _rule(needs: str, makes: str, feels: str) -> Rule:
     who, _, mood = feels.rpartition("-")
-    return Rule(tuple(NEEDS[n] for n in needs.split()), tuple(MAKES[m] for m in makes.split()), FEELERS.get(who), mood)
+    return Rule(tuple(NEEDS[n] for n in needs.split()), tuple(MAKES[m] for m in makes.split()),
+                FEELERS.get(who), mood)
 
 
 COMPILED = {verb: _rule(*row) for verb, row in RULES.items()}

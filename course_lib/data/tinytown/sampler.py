@@ -6,18 +6,28 @@ Only `random.Random(seed).random()` is used, whose numbers are the same on every
 from collections.abc import Callable
 
 from course_lib.data.tinytown import tables as T
-from course_lib.data.tinytown.grammar import JOINS
 from course_lib.data.tinytown.lexicon import POSITIONS
-from course_lib.data.tinytown.phrases import (NOUNS, PREDICATES, NP, PLACE_PREPOSITIONS, Phrase, both, fixed, name,
-                                              noun_phrase, prepositional, pronoun, question_word, relative_pronoun)
-from course_lib.data.tinytown.realise import Clause, Sentence
-from course_lib.data.tinytown.templates import COMP, OBJ, OREL, SUBJ
+from course_lib.data.tinytown.phrases import (
+    NOUNS,
+    NP,
+    PLACE_PREPOSITIONS,
+    PREDICATES,
+    Phrase,
+    both,
+    fixed,
+    name,
+    noun_phrase,
+    prepositional,
+    pronoun,
+)
+from course_lib.data.tinytown.realise import Clause
 from course_lib.data.tinytown.verbs import VERBS
 
 POSSESSIVE = {"he": "his", "she": "her", "they": "their", "I": "my", "you": "your", "we": "our"}
 SPEAKERS = ("I", "you", "we", "I", "we")
 THIRD = ("he", "she", "they", "he", "she")
-AUXILIARY_TENSES = frozenset(("past", "perfect", "future", "can", "could", "must", "had to", "should", "want", "wanted"))
+AUXILIARY_TENSES = frozenset(("past", "perfect", "future", "can", "could", "must", "had to", "should", "want",
+                              "wanted"))
 # How often (in 20) each time frame is drawn for a free clause.
 FRAMES = ("past",) * 10 + ("present",) * 5 + ("future",) * 2 + ("modal",) * 2 + ("past modal",)
 MODALS = {"modal": ("can", "must", "should", "want"), "past modal": ("could", "had to", "wanted")}
@@ -38,7 +48,7 @@ class Sampler:
         """One item of a non-empty sequence."""
         return items[int(self.random() * len(items))]
 
-    # --- noun phrases -------------------------------------------------------------------------------------------------
+    # --- noun phrases -----------------------------------------------------------------------------------
 
     def fresh(self, words) -> str:
         """A word that this sentence has not used yet."""
@@ -70,14 +80,15 @@ class Sampler:
                 owned = POSSESSIVE.get(owner.pronoun if owner else "") if r < 0.6 else None
                 return noun_phrase(owned or self.pick(("my", "your", "our")), adjectives, word, False)
             return noun_phrase("the", adjectives, word, False)
-        if r < 0.45 or "animal" in noun.tags and r < 0.6:
+        if r < 0.45 or ("animal" in noun.tags and r < 0.6):
             return noun_phrase("the", adjectives, word, False)
         if "mass" in noun.tags:
             return noun_phrase(POSSESSIVE.get(owner.pronoun if owner else "", "the"), adjectives, word, False)
         if r < 0.72:
             return noun_phrase("no" if negated else "a", adjectives, word, False)
         if r < 0.86 or not noun.en_plural:
-            det = POSSESSIVE.get(owner.pronoun, "the") if owner and r < 0.83 else self.pick(("my", "your", "our"))
+            own = owner and r < 0.83
+            det = POSSESSIVE.get(owner.pronoun, "the") if own else self.pick(("my", "your", "our"))
             return noun_phrase(det, adjectives, word, False)
         if negated:
             return noun_phrase("no", adjectives, word, True)
@@ -132,12 +143,14 @@ class Sampler:
         np = noun_phrase("the", self.adjectives(word), word, False)
         return prepositional("into" if (en, case) == ("in", "acc") else en, de, case, np)
 
-    # --- clauses ------------------------------------------------------------------------------------------------------
+    # --- clauses ----------------------------------------------------------------------------------------
 
     def event(self, verb: str, tense: str, subject: NP, when: str | None = None, alone: bool = True,
               plain: bool = False, negated: bool = False) -> Clause:
-        """A clause with an event verb: its objects, and perhaps where, how and when; `plain` leaves those three out."""
+        """A clause with an event verb: its objects, and unless `plain` perhaps where, how and when."""
         v = VERBS[verb]
+        if tense == "present" and verb in T.MOMENTARY:
+            tense, when = "past", when and "past"
         frame, obj, rec, where, how, at = v.frame, None, None, None, None, None
         if frame in ("acc", "dat", "put", "give", "return"):
             word = self.fresh(self.tables.objects[verb])
@@ -163,7 +176,9 @@ class Sampler:
         return Clause(verb, tense, negated, subject, obj, rec, where, how, at)
 
     def being(self, subject: NP, noun: str, past: bool, negated: bool = False) -> Clause:
-        """Somebody or something is or was …; `noun` selects the adjectives."""
+        """Somebody or something is or was …; `noun` selects the adjectives (see tables.py)."""
+        if noun == "person" and subject.key[0] == "noun":
+            noun += " " + subject.key[3]
         adjective = self.pick(self.tables.predicates[noun])
         return Clause("be", "was" if past else "be", negated, subject, how=PREDICATES[adjective])
 
@@ -174,7 +189,8 @@ class Sampler:
         adjectives = () if bare else self.adjectives(word)
         if r < 0.12 and noun.en_plural:
             return noun_phrase("the", adjectives, word, True), word
-        return noun_phrase("the" if r < 0.75 else self.pick(("my", "your", "our")), adjectives, word, False), word
+        det = "the" if r < 0.75 else self.pick(("my", "your", "our"))
+        return noun_phrase(det, adjectives, word, False), word
 
     def state(self, past: bool, third: bool, plain: bool = False) -> Clause:
         """A clause about how things are: being …, being somewhere, having, liking, needing, knowing."""
@@ -186,7 +202,8 @@ class Sampler:
             if self.tables.predicates[word]:
                 clause = self.being(subject, word, past, negated)
             else:
-                clause = Clause("be", "was" if past else "be", negated, subject, where=self.position("dat", 3))
+                clause = Clause("be", "was" if past else "be", negated, subject,
+                                where=self.position("dat", 3))
         elif r < 0.75:
             s = self.random()
             if s < 0.5:
@@ -197,8 +214,8 @@ class Sampler:
             clause = Clause("be", "was" if past else "be", negated, subject, where=where)
         else:
             verb = self.pick(T.STATES) if past or self.random() < 0.8 else "know"
-            clause = self.event(verb, "state past" if past else "state", self.person(third, speakers=False), None, third,
-                                True, negated)
+            subject = self.person(third, speakers=False)
+            clause = self.event(verb, "state past" if past else "state", subject, None, third, True, negated)
             return clause
         if past and not plain and self.random() < self.rich * 0.5:
             clause = clause._replace(when=fixed(self.fresh(T.WHEN["past"])))
@@ -207,8 +224,8 @@ class Sampler:
     def free(self, frame: str, third: bool = True, plain: bool = False, happening: bool = False) -> Clause:
         """Any clause in a time frame (past, present, future, modal, past modal).
 
-        `third` allows he, she, they that stand for nobody in the sentence; `plain` leaves out where, how and when;
-        `happening` asks for an event that did happen.
+        `third` allows he, she, they that stand for nobody in the sentence; `plain` leaves out where, how
+        and when; `happening` asks for an event that did happen.
         """
         r = 1.0 if happening else self.random()
         if frame in ("past", "present") and r < 0.22:

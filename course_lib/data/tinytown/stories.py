@@ -18,7 +18,8 @@ from course_lib.data.tinytown.pairs import SPLITS, Pair, detokenise, garbage_col
 from course_lib.data.tinytown.parse import parse
 from course_lib.data.tinytown.phrases import NOUNS
 from course_lib.data.tinytown.realise import Sentence, Text, realise
-from course_lib.data.tinytown.telling import Settings, Teller
+from course_lib.data.tinytown.settings import SMALL, Settings
+from course_lib.data.tinytown.telling import Teller
 from course_lib.data.tinytown.world import Fact, World
 
 MIN_SENTENCES = 4
@@ -30,7 +31,7 @@ class Story:
     """A story: what its sentences mean and say, and the state of the world after each of them.
 
     states    the facts after each sentence (see world.py)       changes   the facts each sentence has set
-    closing   (number of the sentence, whether it is true) for the lines at the end that say how things are now
+    closing   (number of the sentence, whether it is true) for the lines at the end that say how things are
     """
 
     sentences: tuple[Sentence, ...]
@@ -64,13 +65,13 @@ class Story:
     @property
     def pairs(self) -> list[Pair]:
         """The sentences as translation pairs with alignment."""
-        return [pair_of(sentence, text) for sentence, text in zip(self.sentences, self.said)]
+        return [pair_of(sentence, text) for sentence, text in zip(self.sentences, self.said, strict=True)]
 
     @property
     def sentiments(self) -> tuple[str, ...]:
         """What each sentence does to people's moods: "positive", "negative" or "neutral"."""
-        moods = [[state[fact] for fact in set_now if fact[0] == "mood"] for state, set_now in zip(self.states, self.changes)]
-        return tuple(_sentiment(found) for found in moods)
+        told = zip(self.states, self.changes, strict=True)
+        return tuple(_sentiment([state[fact] for fact in new if fact[0] == "mood"]) for state, new in told)
 
     @property
     def sentiment(self) -> str:
@@ -95,8 +96,9 @@ for _noun in NOUNS.values():
             TAGS[_form] = next(kind for kind in ("person", "thing", "animal", "place") if kind in _noun.tags)
 
 
-def iterate_stories(seed: int = 0, split: str = "train", settings: Settings = Settings()) -> Iterator[Story]:
-    """Draw stories for ever; the splits "train", "valid" and "test" are disjoint by a hash of the English text.
+def iterate_stories(seed: int = 0, split: str = "train", settings: Settings = SMALL) -> Iterator[Story]:
+    """Draw stories for ever; the splits "train", "valid" and "test" are disjoint by a hash of the English
+    text.
 
     Raises ValueError for another split or a negative seed.
     """
@@ -114,8 +116,8 @@ def iterate_stories(seed: int = 0, split: str = "train", settings: Settings = Se
             yield story
 
 
-def stories(n: int, seed: int = 0, split: str = "train", settings: Settings = Settings()) -> list[Story]:
-    """`n` stories of 4 to 10 sentences with the default settings. See Settings for their size and vocabulary."""
+def stories(n: int, seed: int = 0, split: str = "train", settings: Settings = SMALL) -> list[Story]:
+    """`n` stories, of 4 to 10 sentences by default. See Settings for their size and vocabulary."""
     if n < 0:
         raise ValueError(f"n: got {n}, expected at least 0")
     with garbage_collection_paused():
@@ -137,12 +139,13 @@ def _tell(teller: Teller) -> Story:
         said.append(realise(sentence))
         states.append(dict(world.facts))
         changes.append(tuple(world.changed))
-    return Story(tuple(sentences), tuple(said), tuple(states), tuple(changes), tuple(closing), tuple(teller.people),
-                 tuple(teller.things))
+    return Story(tuple(sentences), tuple(said), tuple(states), tuple(changes), tuple(closing),
+                 tuple(teller.people), tuple(teller.things))
 
 
 class Check(NamedTuple):
-    """One sentence of a text: can Tinytown say it, does it fit what was said before, is what it asserts known to be true?
+    """One sentence of a text: can Tinytown say it, does it fit what was said before, is what it asserts
+    known to be true?
 
     asserted  True: a known truth; False: a known falsehood; None: news, an event, or not grammatical
     """
@@ -159,9 +162,11 @@ def split_sentences(text: str) -> list[str]:
 
 
 def check_story(text: str, language: str = "en", world: World | None = None) -> list[Check]:
-    """Replay any text through parser and world, and say of each sentence whether it is grammatical and consistent.
+    """Replay any text through parser and world, and say of each sentence whether it is grammatical and
+    consistent.
 
-    An ungrammatical sentence counts as not consistent and changes nothing. `world` holds what is known before.
+    An ungrammatical sentence counts as not consistent and changes nothing. `world` holds what is known
+    before.
 
     >>> [c.consistent for c in check_story("Mia had the ball. Mia gave Tom the ball. Mia has the ball.")]
     [True, True, False]

@@ -1,55 +1,34 @@
-"""Invent a small story: who is where with what, what happens, and what is so in the end. The world decides what can happen."""
+"""Invent a small story: who is where with what, what happens, what is so in the end."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from course_lib.data.tinytown.lexicon import MEN, WOMEN
-from course_lib.data.tinytown.phrases import (NOUNS, NP, PLACE_PREPOSITIONS, PREDICATES, Phrase, both, name, noun_phrase,
-                                              prepositional, pronoun)
+from course_lib.data.tinytown.lexicon import POSITIONS
+from course_lib.data.tinytown.phrases import (
+    NOUNS,
+    NP,
+    PLACE_PREPOSITIONS,
+    PREDICATES,
+    Phrase,
+    both,
+    name,
+    noun_phrase,
+    prepositional,
+    pronoun,
+)
 from course_lib.data.tinytown.realise import Clause
+from course_lib.data.tinytown.settings import (
+    CONTAINERS,
+    EVENTS,
+    OPENABLE,
+    PEOPLE,
+    PLACES,
+    SURFACES,
+    THINGS,
+    Settings,
+)
 from course_lib.data.tinytown.tables import tables
 from course_lib.data.tinytown.verbs import VERBS
 from course_lib.data.tinytown.world import GENDER, MOODS, World, spot_of
-
-# The events of stories, how often each is tried.
-EVENTS = ("give", "give", "give", "take", "take", "take", "lose", "lose", "lose", "find", "find", "put", "put", "go", "go",
-          "show", "return", "return", "hide", "break", "break", "repair", "open", "close", "throw", "laugh", "cry", "cry")
-PEOPLE = tuple(n for pair in zip(WOMEN, MEN) for n in pair)
-THINGS = tuple(word for word, n in NOUNS.items() if "portable" in n.tags and "container" not in n.tags)
-OPENABLE = ("box", "bag", "suitcase", "door", "window", "cupboard")
-PLACES = tuple(PLACE_PREPOSITIONS)
-SURFACES = (("on", "auf", "table"), ("on", "auf", "bed"), ("under", "unter", "table"), ("under", "unter", "bed"),
-            ("next to", "neben", "chair"), ("behind", "hinter", "cupboard"))
-CONTAINERS = ("box", "bag", "suitcase", "basket")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How large a story is and from how many words it is made; ranges are (least, most)."""
-
-    people: tuple[int, int] = (2, 3)
-    things: tuple[int, int] = (1, 2)
-    events: tuple[int, int] = (2, 3)
-    closing: tuple[int, int] = (1, 2)
-    names: int = 8           # of 20
-    nouns: int = 10          # of the portable things
-    places: int = 6          # of 18
-    adjectives: float = 0.2  # chance that a thing has one
-    pronouns: float = 0.0    # chance of he or she for the subject of the sentence before
-    false_closing: float = 0.0
-
-    def __post_init__(self):
-        for field, low, high in (("people", 1, 4), ("things", 1, 4), ("events", 0, 12), ("closing", 0, 4)):
-            least, most = getattr(self, field)
-            if not low <= least <= most <= high:
-                raise ValueError(f"{field}: got {(least, most)}, expected (least, most) within {low} … {high}")
-        for field, low, high in (("names", self.people[1], len(PEOPLE)), ("nouns", self.things[1], len(THINGS)),
-                                 ("places", 2, len(PLACES))):
-            if not low <= getattr(self, field) <= high:
-                raise ValueError(f"{field}: got {getattr(self, field)}, expected {low} … {high}")
-        for field in ("adjectives", "pronouns", "false_closing"):
-            if not 0 <= getattr(self, field) <= 1:
-                raise ValueError(f"{field}: got {getattr(self, field)}, expected a chance between 0 and 1")
 
 
 class Teller:
@@ -77,7 +56,7 @@ class Teller:
         left = list(items)
         return [left.pop(int(self.random() * len(left))) for _ in range(n)]
 
-    # --- noun phrases -------------------------------------------------------------------------------------------------
+    # --- noun phrases -----------------------------------------------------------------------------------
 
     def who(self, person: str) -> NP:
         """The subject of a sentence: the name, or he or she for the subject of the sentence before."""
@@ -89,31 +68,37 @@ class Teller:
         adjectives = self.adjective.get(thing, ())
         return noun_phrase("the", adjectives if adjectives and self.random() < 0.3 else (), thing, False)
 
-    def new(self, thing: str) -> NP:
+    def new(self, thing: str, det: str = "a") -> NP:
         """The first mention of a thing: a ball, a red ball."""
         words = tables(True).colours[thing] + tables(True).qualities[thing]
         fitting = [w for w in words if w not in ("empty", "dirty")]
         adjectives = (self.pick(fitting),) if fitting and self.random() < self.settings.adjectives else ()
         self.adjective[thing] = adjectives if adjectives != ("broken",) else ()  # it may be repaired
-        return noun_phrase("a", adjectives, thing, False)
+        return noun_phrase(det, adjectives, thing, False)
 
     def at(self, place: str) -> Phrase:
         return prepositional(*PLACE_PREPOSITIONS[place], "dat", noun_phrase("the", (), place, False))
 
     def to(self, place: str) -> Phrase:
         room = "room" in NOUNS[place].tags
-        return prepositional(*(("into", "in", "acc") if room else ("to", "zu", "dat")), noun_phrase("the", (), place, False))
+        how = ("into", "in", "acc") if room else ("to", "zu", "dat")
+        return prepositional(*how, noun_phrase("the", (), place, False))
 
     def spot(self, case: str) -> Phrase:
         """On the table, or in one of the story's boxes that is not closed."""
         boxes = [t for t in self.things if t in CONTAINERS and self.world.get("open", t) is not False]
-        en, de, noun = ("in", "in", self.pick(boxes)) if boxes and self.random() < 0.6 else self.pick(SURFACES)
-        return prepositional("into" if (en, case) == ("in", "acc") else en, de, case, noun_phrase("the", (), noun, False))
+        boxed = boxes and self.random() < 0.6
+        en, de, noun = ("in", "in", self.pick(boxes)) if boxed else self.pick(SURFACES)
+        en = "into" if (en, case) == ("in", "acc") else en
+        return prepositional(en, de, case, noun_phrase("the", (), noun, False))
 
-    # --- the parts of a story -----------------------------------------------------------------------------------------
+    # --- the parts of a story ---------------------------------------------------------------------------
 
     def lines(self) -> Iterator[tuple[Clause, bool | None]]:
-        """The clauses of the story in order; for closing lines whether they are true, None before. Tell each to the world."""
+        """The clauses of the story in order, and for closing lines whether they are true (None before).
+
+        Tell each to the world before asking for the next.
+        """
         for clause in self.setting():
             self.subject = self.world.entity(clause.subj)
             yield clause, None
@@ -138,11 +123,14 @@ class Teller:
         if random() < 0.85:
             here, there = self.places
             if len(people) > 1 and random() < 0.7:
-                clauses.append(Clause("be", "was", False, both(name(people[0]), name(people[1])), where=self.at(here)))
+                two = both(name(people[0]), name(people[1]))
+                clauses.append(Clause("be", "was", False, two, where=self.at(here)))
                 rest = people[2:]
             else:
                 rest = people
-            clauses += [Clause("be", "was", False, name(p), where=self.at(here if random() < 0.7 else there)) for p in rest]
+            for person in rest:
+                place = here if random() < 0.7 else there
+                clauses.append(Clause("be", "was", False, name(person), where=self.at(place)))
         for thing in self.things:
             r = random()
             if thing in OPENABLE:
@@ -154,8 +142,7 @@ class Teller:
                 clauses.append(Clause("have", "state past", False, name(self.owner[thing]), self.new(thing)))
             else:
                 where = self.spot("dat") if r < 0.8 else self.at(self.places[0])
-                clauses.append(Clause("be", "was", False, self.new(thing), where=where))
-                clauses[-1] = clauses[-1]._replace(subj=noun_phrase("the", self.adjective[thing], thing, False))
+                clauses.append(Clause("be", "was", False, self.new(thing, "the"), where=where))
         return clauses
 
     def event(self) -> Clause | None:
@@ -178,7 +165,9 @@ class Teller:
             thing = self.pick(self.things)
             if (thing in OPENABLE) != (verb in ("open", "close")):
                 return None
-            if verb == "break" and "break" not in NOUNS[thing].tags or verb == "repair" and not world.get("broken", thing):
+            if verb == "break" and "break" not in NOUNS[thing].tags:
+                return None
+            if verb == "repair" and not world.get("broken", thing):
                 return None
             if verb in ("give", "show", "return", "put", "lose", "hide", "throw"):
                 subject = world.holder(thing)
@@ -186,8 +175,9 @@ class Teller:
                     return None
             obj = self.the(thing)
             if verb == "put":  # things lie or stand: legen or stellen
-                verb = "put" if "lay" in NOUNS[thing].tags else "place" if "stand" in NOUNS[thing].tags else ""
-            if not verb or verb == "return" and self.owner.get(thing) in (None, subject):
+                tags = NOUNS[thing].tags
+                verb = "put" if "lay" in tags else "place" if "stand" in tags else ""
+            if not verb or (verb == "return" and self.owner.get(thing) in (None, subject)):
                 return None
         if frame in ("give", "return"):
             others = [p for p in self.people if p != subject and world.same_place(p, subject)
@@ -238,7 +228,8 @@ class Teller:
                     value = world.get(kind, thing)
                     word = yes if value else no if value is False else None
                     if word:
-                        return Clause("be", "be", False, noun_phrase("the", (), thing, False), how=PREDICATES[word])
+                        it = noun_phrase("the", (), thing, False)
+                        return Clause("be", "be", False, it, how=PREDICATES[word])
         return None
 
     def where_said(self, thing: str) -> Phrase | None:
@@ -250,21 +241,22 @@ class Teller:
             return None
         *preposition, word = value.split()
         preposition = " ".join(preposition)
-        german = {"in": "in", "on": "auf", "under": "unter", "next to": "neben", "behind": "hinter"}[preposition]
+        german = next(de for en, de, _ in POSITIONS if en == preposition)
         return prepositional(preposition, german, "dat", noun_phrase("the", (), word, False))
 
     def falsified(self, c: Clause) -> Clause | None:
-        """The closing line with somebody, somewhere or some mood else, so that it is false; None when that cannot be."""
-        if c.verb == "have" or (c.where is not None and spot_of(c.where)[0] == "at" and c.subj.key[0] == "name"):
-            old = c.subj.key[1]
+        """The closing line made false by somebody or something else in it; None when that cannot be."""
+        if c.subj.key[0] == "name" and c.how is None:
             if c.verb == "have":
-                others = [p for p in self.people if p != old]
+                others = [p for p in self.people if p != c.subj.key[1]]
             else:
-                others = [p for p in self.people if self.world.get("at", p) not in (None, spot_of(c.where)[1])]
+                here = spot_of(c.where)[1]
+                others = [p for p in self.people if self.world.get("at", p) not in (None, here)]
             return c._replace(subj=name(self.pick(others))) if others else None
         if c.how is not None:
             word = c.how.en[0]
-            other = {"open": "closed", "closed": "open"}.get(word) or word in MOODS and self.pick(
-                [m for m in MOODS if m != word])
+            other = {"open": "closed", "closed": "open"}.get(word)
+            if word in MOODS:
+                other = self.pick([mood for mood in MOODS if mood != word])
             return c._replace(how=PREDICATES[other]) if other else c._replace(negated=True)
         return c._replace(negated=True)

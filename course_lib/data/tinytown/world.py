@@ -2,16 +2,17 @@
 
 A fact is (kind, who or what) → value, for example
     ("where", "ball") → ("held", "Mia") or ("in", "on table") or ("at", "garden") or ("gone", None)
-    ("at", "Mia") → "garden"      ("mood", "Mia") → "happy"      ("open", "box") → True      ("colour", "ball") → "red"
+    ("at", "Mia") → "garden"    ("mood", "Mia") → "happy"    ("open", "box") → True    ("age", "ball") → "new"
 What was never said is unknown, and the first sentence about it is believed.
 
 >>> from course_lib.data.tinytown.parse import parse
 >>> world = World()
->>> [world.tell(parse(text)).consistent for text in ("Mia gave Tom the ball.", "Tom has the ball.", "Mia has the ball.")]
+>>> told = [parse(text) for text in ("Mia gave Tom the ball.", "Tom has the ball.", "Mia has the ball.")]
+>>> [world.tell(sentence).consistent for sentence in told]
 [True, True, False]
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from course_lib.data.tinytown.lexicon import MEN, WOMEN
@@ -21,7 +22,8 @@ from course_lib.data.tinytown.rules import COMPILED, Event
 
 MOODS = ("happy", "sad", "angry")
 OF_PEOPLE = ("at", "mood", "hungry", "tired", "sick")
-ADJECTIVE_FACTS = {"open": ("open", True), "closed": ("open", False), "big": ("size", "big"), "small": ("size", "small"),
+ADJECTIVE_FACTS = {"open": ("open", True), "closed": ("open", False), "big": ("size", "big"),
+                   "small": ("size", "small"),
                    "old": ("age", "old"), "new": ("age", "new"), **{mood: ("mood", mood) for mood in MOODS},
                    **{a: ("colour", a) for a, kinds in ATTRIBUTIVE.items() if kinds == ["colour"]}}
 UNKNOWN = ("unknown", None)
@@ -35,14 +37,15 @@ Fact = tuple[str, str]
 class Verdict(NamedTuple):
     """What a sentence did to the world.
 
-    consistent  it fits what is known          asserted  True: a known truth, False: a known falsehood, None: news or no claim
+    consistent  it fits what is known
+    asserted    True: a known truth, False: a known falsehood, None: news or no claim
     """
 
     consistent: bool
     asserted: bool | None = None
 
 
-@lru_cache(maxsize=None)
+@cache
 def spot_of(phrase: Phrase) -> tuple[str, str]:
     """Where an adverbial of place is: ("at", "garden") or ("in", "on table")."""
     word = next(w for w in reversed(phrase.en) if w in NOUNS)
@@ -50,7 +53,7 @@ def spot_of(phrase: Phrase) -> tuple[str, str]:
     return ("at", word) if word in PLACE_PREPOSITIONS else ("in", f"{preposition} {word}")
 
 
-_PREPOSITIONS = frozenset("in into on under behind next to at".split())
+_PREPOSITIONS = frozenset(("in", "into", "on", "under", "behind", "next", "to", "at"))
 
 
 class World:
@@ -110,7 +113,7 @@ class World:
             return f"{key[1][1]} and {key[2][1]}"
         return self.last.get(key[1], key[1])
 
-    # --- sentences ----------------------------------------------------------------------------------------------------
+    # --- sentences --------------------------------------------------------------------------------------
 
     def tell(self, sentence: Sentence) -> Verdict:
         """Take in what a sentence says; a clause that contradicts the facts changes nothing."""
@@ -173,7 +176,8 @@ class World:
     def _happens(self, c: Clause, subject: str) -> bool:
         rule = COMPILED.get(c.verb)
         where = spot_of(c.where) if c.where is not None else None
-        if where and where[0] == "at" and c.verb not in ("go", "run") and not self.believe(("at", subject), where[1]):
+        here = where and where[0] == "at" and c.verb not in ("go", "run")
+        if here and not self.believe(("at", subject), where[1]):
             return False
         if rule is None:
             return True
