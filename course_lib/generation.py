@@ -114,7 +114,8 @@ def beam_search(model: Decodable, *inputs: Tensor, beam_size: int = 4, eos_id: i
     scores = torch.full((n, beam_size), -torch.inf, device=device)                      # log p of each living hypothesis
     scores[:, 0] = 0                                                                    # at first all beams are the same one
     said = torch.empty(n, beam_size, 0, dtype=torch.long, device=device)
-    best, best_score, best_log_prob = [[] for _ in range(n)], torch.full((n,), -torch.inf, device=device), torch.zeros(n, device=device)
+    best: list[list[int]] = [[] for _ in range(n)]
+    best_score, best_log_prob = torch.full((n,), -torch.inf, device=device), torch.zeros(n, device=device)
     finished = torch.zeros(n, dtype=torch.bool, device=device)
     for length in range(1, max_len + 1):
         logits, state = model.step(token, state)
@@ -153,8 +154,11 @@ def translate(model: Decodable, source: Tokenizer, target: Tokenizer, texts: Seq
     for first in range(0, len(order), batch_size):
         rows = order[first:first + batch_size]
         inputs = (part.to(device) for part in pad([encoded[i] for i in rows], source.pad_id))
-        said = (greedy(model, *inputs, eos_id=target.eos_id, max_len=max_len) if beam_size == 1 else
-                beam_search(model, *inputs, beam_size=beam_size, eos_id=target.eos_id, max_len=max_len, length_penalty=length_penalty))
+        if beam_size == 1:
+            said = greedy(model, *inputs, eos_id=target.eos_id, max_len=max_len)
+        else:
+            said = beam_search(model, *inputs, beam_size=beam_size, eos_id=target.eos_id, max_len=max_len,
+                               length_penalty=length_penalty)
         for i, ids in zip(rows, said.ids):
             found[i] = target.decode([token for token in ids if token != target.unk_id])
     return found

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -101,7 +101,8 @@ def train(model: nn.Module, batches: Batches, loss: Loss, config: TrainingConfig
         first = _resume(checkpoint, model, optimizer, config, history)
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if context.world_size > 1 else model
     start = time.perf_counter() - (history.seconds[-1] if history.seconds else 0.0)
-    bar = tqdm(range(first, config.steps), initial=first, total=config.steps, unit="step", disable=not (progress and context.is_main))
+    bar = tqdm(range(first, config.steps), initial=first, total=config.steps, unit="step",
+               disable=not (progress and context.is_main))
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
@@ -116,11 +117,10 @@ def train(model: nn.Module, batches: Batches, loss: Loss, config: TrainingConfig
         history.seconds.append(time.perf_counter() - start)
         history.tokens += int(count)
         bar.set_postfix(loss=f"{total / count:.3f}", refresh=False)
-        last = step + 1 == config.steps
-        if evaluate and context.is_main and (last or config.evaluate_every and (step + 1) % config.evaluate_every == 0):
+        if evaluate and context.is_main and _due(step, config.evaluate_every, config.steps):
             _evaluate_now(model, evaluate, history, step)
             start = time.perf_counter() - history.seconds[-1]                           # evaluation is not training time
-        if checkpoint is not None and context.is_main and (last or config.checkpoint_every and (step + 1) % config.checkpoint_every == 0):
+        if checkpoint is not None and context.is_main and _due(step, config.checkpoint_every, config.steps):
             save_checkpoint(checkpoint, model, optimizer=optimizer, step=step + 1, config=model_config,
                             extra={"training": asdict(config), "history": asdict(history)})
     model.eval()
@@ -172,7 +172,13 @@ def _evaluate_now(model: nn.Module, evaluate: Callable[[], dict[str, float]], hi
     torch.set_rng_state(rng)
 
 
-def _resume(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainingConfig, history: History) -> int:
+def _due(step: int, every: int | None, steps: int) -> bool:
+    """After every `every`-th step, and after the last."""
+    return step + 1 == steps or (every is not None and (step + 1) % every == 0)
+
+
+def _resume(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainingConfig,
+            history: History) -> int:
     saved = load_checkpoint(path)
     ours, theirs = asdict(config), saved.extra.get("training", {})
     ours["betas"] = list(ours["betas"])

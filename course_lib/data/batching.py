@@ -24,8 +24,9 @@ class PairBatch:
 
     def to(self, device: torch.device) -> "PairBatch":
         """The same batch on `device`; from pinned memory the copy does not wait."""
-        move = lambda x: (x.pin_memory() if device.type == "cuda" and not x.is_cuda else x).to(device, non_blocking=True)
-        return PairBatch(*(move(getattr(self, field.name)) for field in fields(self)))
+        pinned = device.type == "cuda" and not self.source.is_cuda
+        parts = (getattr(self, field.name) for field in fields(self))
+        return PairBatch(*((part.pin_memory() if pinned else part).to(device, non_blocking=True) for part in parts))
 
 
 def pad(sequences: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,8 @@ FOLDER = Path(__file__).with_name("stored")
 
 def machine(device: torch.device) -> str:
     """What ran it, without the name of any computer: "CPU, 2 threads" or "NVIDIA H200", and the version of PyTorch."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type.upper()}, {torch.get_num_threads()} thread(s)"
+    here = f"{device.type.upper()}, {torch.get_num_threads()} thread(s)"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else here
     return f"{name}, {platform.machine()}, PyTorch {torch.__version__.split('+')[0]}"
 
 

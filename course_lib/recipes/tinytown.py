@@ -43,7 +43,8 @@ class Task:
 
     def translate(self, model: Seq2Seq, pairs: list[Pair] | None = None, beam_size: int = 1) -> list[str]:
         """Free running: the English that `model` says for each pair (default: all test pairs)."""
-        return translate(model, self.german, self.english, [p.de_text for p in (self.test if pairs is None else pairs)], beam_size=beam_size)
+        texts = [pair.de_text for pair in (self.test if pairs is None else pairs)]
+        return translate(model, self.german, self.english, texts, beam_size=beam_size)
 
     def word_by_word(self, dictionary: WordDictionary) -> list[str]:
         """The baseline: each German word of the test pairs looked up, in order."""
