@@ -63,8 +63,9 @@ class PairBatches:
                  pool: int = 50, **special_ids: int):
         if not pairs:
             raise ValueError("pairs: got none, expected at least one pair of id lists")
-        if batch_size < 1:
-            raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
+        for name, value in (("batch_size", batch_size), ("pool", pool)):
+            if value < 1:
+                raise ValueError(f"{name}: got {value}, expected at least 1")
         self.pairs, self.batch_size, self.seed, self.pool, self.special_ids = pairs, batch_size, seed, pool, special_ids
         self.lengths = np.array([len(s) + len(t) for s, t in pairs])
         self._epoch, self._order = -1, []
@@ -75,6 +76,8 @@ class PairBatches:
         return -(-len(self.pairs) // self.batch_size)
 
     def __getitem__(self, number: int) -> PairBatch:
+        if number < 0:
+            raise ValueError(f"number: got {number}, expected 0, 1, 2, …")
         epoch, position = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._arrange(epoch)
@@ -91,4 +94,6 @@ class PairBatches:
 
 def in_order(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], batch_size: int = 256, **special_ids: int) -> list[PairBatch]:
     """All pairs once, in their own order, for evaluation: a list of PairBatch."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
     return [collate_pairs(pairs[i:i + batch_size], **special_ids) for i in range(0, len(pairs), batch_size)]
