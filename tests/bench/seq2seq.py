@@ -118,10 +118,12 @@ def make(name: str, d_embed: int, vocab: int) -> nn.Module:
 
 
 def random_pairs(n: int, vocab: int) -> list[tuple[list[int], list[int]]]:
-    """Random sentence pairs, 8 … 16 words on each side."""
+    """Random sentence pairs: a source of 8 … 16 words, a target at most two words shorter or longer, as translations are."""
     g = torch.Generator().manual_seed(0)
-    lengths = torch.randint(LENGTHS[0], LENGTHS[1] + 1, (n, 2), generator=g).tolist()
-    return [tuple(torch.randint(4, vocab, (k,), generator=g).tolist() for k in pair) for pair in lengths]
+    source = torch.randint(LENGTHS[0], LENGTHS[1] + 1, (n, 1), generator=g)
+    target = source + torch.randint(-2, 3, (n, 1), generator=g)
+    return [tuple(torch.randint(4, vocab, (k,), generator=g).tolist() for k in pair)
+            for pair in torch.cat([source, target], dim=1).tolist()]
 
 
 def run_steps(model: nn.Module, optimizer: torch.optim.Optimizer, batches: list) -> float:
