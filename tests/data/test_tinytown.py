@@ -2,7 +2,9 @@
 
 import pytest
 
-from course_lib.data.tinytown import iterate_pairs, translation_pairs
+from course_lib.data.tinytown import iterate_pairs, parse, translation_pairs
+from course_lib.data.tinytown.pairs import combinations
+from course_lib.data.tinytown.tables import held_out
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,25 @@ def test_splits_are_disjoint_and_sized(pairs):
         assert len({p.en for p in other}) == 300
         assert not train & {p.en for p in other}
         assert all(low <= len(p.en) <= high for p in other)
+
+
+def words_together(tokens):
+    """The combinations of words in an English sentence that can be held out."""
+    return combinations(parse(tokens))
+
+
+def test_held_out_combinations_are_in_no_other_split(pairs):
+    for split in ("train", "valid", "test"):
+        for p in pairs[:6000] if split == "train" else translation_pairs(300, seed=8, split=split):
+            assert not any(held_out(a, b) for a, b in words_together(p.en)), p.en_text
+    for p in translation_pairs(300, seed=8, split="unseen"):
+        assert any(held_out(a, b) for a, b in words_together(p.en)), p.en_text
+
+
+def test_words_of_held_out_combinations_are_in_training(pairs):
+    known = {w.lower() for p in pairs for w in p.en}
+    unseen = {w.lower() for p in translation_pairs(1000, seed=8, split="unseen") for w in p.en}
+    assert len(unseen - known) <= 2, unseen - known
 
 
 def test_every_length_is_there(pairs):

@@ -169,12 +169,18 @@ def iterate_instructions(seed: int = 0, kinds: tuple[str, ...] = KINDS, split: s
     asker = _Asker(random, seed, settings)
     ask = {kind: getattr(asker, "continue_" if kind == "continue" else kind) for kind in KINDS}
     while True:
-        instruction = ask[kinds[int(random() * len(kinds))]]()
-        held_out = instruction.detail in HELD_OUT
-        bucket = crc32(instruction.text.encode()) & 15
-        where = "unseen" if held_out else "test" if bucket == 0 else "valid" if bucket == 1 else "train"
-        if where == split:
-            yield instruction
+        kind = kinds[int(random() * len(kinds))]
+        instruction = ask[kind]()
+        while _split_of(instruction) != split:
+            instruction = ask[kind]()
+        yield instruction
+
+
+def _split_of(instruction: Instruction) -> str:
+    if instruction.detail in HELD_OUT:
+        return "unseen"
+    bucket = crc32(instruction.text.encode()) & 15
+    return "test" if bucket == 0 else "valid" if bucket == 1 else "train"
 
 
 def instructions(n: int, seed: int = 0, kinds: tuple[str, ...] = KINDS, split: str = "train",

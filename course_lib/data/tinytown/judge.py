@@ -22,7 +22,8 @@ POLITE_ENDINGS = ("Thank you for asking.", "Have a nice day!")
 RUDE = ("What a silly question!", "Find out yourself!", "Leave me alone!")
 REFUSALS = (REFUSAL, "I do not know that.", "The story does not say that.")
 _MANNERS = frozenset(POLITE_OPENINGS + POLITE_ENDINGS)
-SPARE_TOKENS = 6  # a polite opening and ending are still brief
+SPARE_TOKENS = 3  # so much longer than the reference is still brief
+SPARE_MANNERS = 2  # and so are a polite opening and ending
 
 
 class Scores(NamedTuple):
@@ -49,7 +50,9 @@ def judge(instruction: Instruction, response: str) -> Scores:
         manners = manners or any(part.startswith("Please ") for part in core)
     readings = [_read(instruction, part) for part in core]
     true, relevant = _TRUTH[instruction.kind](instruction, core, readings) if core else (0.0, 0.0)
-    n_tokens, budget = len(tokenise(response)), len(tokenise(instruction.reference)) + SPARE_TOKENS
+    manners_left = [part for part in parts if part not in core][SPARE_MANNERS:]
+    n_tokens = len(tokenise(" ".join(core + manners_left)))
+    budget = len(tokenise(instruction.reference)) + SPARE_TOKENS
     formed = [part[-1] in ".!?" and reading is not None for part, reading in zip(core, readings, strict=True)]
     formed += [True] * (len(parts) - len(core))  # manners, good and bad
     return Scores(true, relevant,

@@ -68,7 +68,9 @@ class Responder:
         if instruction.story is None:
             return [instruction.reference] * 2
         if instruction.kind == "continue":  # what is so in the end goes with how it ended
-            return [detokenise(instruction.story.said[k].en) for k, true in instruction.story.closing if true]
+            told = [detokenise(instruction.story.said[k].en) for k, true in instruction.story.closing if true]
+            waits = Clause("wait", "past", False, name(self.pick(instruction.story.people)))
+            return [*told, said(_main(waits)), said(_main(waits._replace(verb="work")))]
         told = [detokenise(text.en) for text in instruction.story.said[:4]]
         return [self.pick(told) for _ in range(2)]
 
@@ -132,6 +134,9 @@ class Responder:
                 if others:
                     thing = noun_phrase("the", (), who, False)
                     return said(_main(Clause("have", "state past", False, name(self.pick(others)), thing)))
+            if kind == "open":
+                it, word = noun_phrase("the", (), who, False), "closed" if value else "open"
+                return said(_main(Clause("be", "was", False, it, how=PREDICATES[word])))
             if kind == "at" and who in story.people:
                 place = self.pick([p for p in PLACES[:6] if p != value])
                 return said(_main(Clause("be", "was", False, name(who), where=_at(place))))

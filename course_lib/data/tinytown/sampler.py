@@ -114,14 +114,13 @@ class Sampler:
             return pronoun(self.pick(SPEAKERS)) if speakers else self.named()
         return pronoun(self.pick(THIRD)) if third else self.named()
 
-    def someone(self, subject: NP, alone: bool) -> NP:
-        """A person as object; `alone` allows a pronoun that stands for nobody in the sentence."""
+    def someone(self, subject: NP, alone: bool, word: str = "") -> NP:
+        """A person as object, perhaps `word`; `alone` allows a pronoun that stands for nobody in the sentence."""
         r = self.random()
         if r < 0.5:
             return self.named()
         if r < 0.75 or not alone:
-            word = self.fresh(T.PEOPLE)
-            return self.thing(word, subject)
+            return self.thing(word or self.fresh(T.PEOPLE), subject)
         key = self.pick(("I", "you", "we", "he", "she"))
         return pronoun(key) if subject.key[0] in ("name", "noun") else self.named()
 
@@ -154,10 +153,10 @@ class Sampler:
         frame, obj, rec, where, how, at = v.frame, None, None, None, None, None
         if frame in ("acc", "dat", "put", "give", "return"):
             word = self.fresh(self.tables.objects[verb])
-            if "person" in NOUNS[word].tags:
-                obj = self.someone(subject, alone)
-            else:
-                obj = self.thing(word, subject, negated)
+            person = "person" in NOUNS[word].tags
+            obj = self.someone(subject, alone, word) if person else self.thing(word, subject, negated)
+            if verb == "break" and "broken" in obj.key[2]:  # what is broken cannot break
+                obj = noun_phrase("the", (), word, False)
             if frame in ("give", "return"):
                 rec = self.someone(subject, alone and frame == "give")
             elif frame == "put":

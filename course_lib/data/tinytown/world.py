@@ -121,7 +121,7 @@ class World:
         if sentence.end == "?" or sentence.orders[0] in ("imperative", "please"):
             return Verdict(True)
         clauses = list(sentence.clauses)
-        if sentence.joins[:1] == ("after",):  # what is said later came first
+        if sentence.joins[:1] in (("after",), ("because",)):  # what is said later came first
             clauses[:2] = clauses[1::-1]
         verdicts = [self.clause(c) for c in clauses]
         claims = [v.asserted for v in verdicts if v.asserted is not None]
