@@ -21,8 +21,8 @@ def pick_device(name: str | None = None) -> torch.device:
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name is None:
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
-    kind = name.split(":")[0]
-    if kind not in present:
+    kind, colon, number = name.partition(":")
+    if kind not in present or number.isdigit() != bool(colon):
         raise ValueError(f"device: got {name!r}, expected one of {', '.join(present)} (or cuda:0, cuda:1, …)")
     device = torch.device(name)
     if not present[kind] or (device.index or 0) >= max(1, torch.cuda.device_count()):
