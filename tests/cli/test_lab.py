@@ -71,7 +71,9 @@ class Lab:
     def run_all(self, seconds):
         self.page.locator(".lm-MenuBar-item", has_text=re.compile("^Run$")).click()
         self.page.locator(".lm-Menu-item", has_text=re.compile("^Run All Cells")).click()
-        return self.saved(lambda code: code[-1].execution_count is not None, seconds)
+        book = self.saved(lambda code: code[-1].execution_count is not None or errors(code), seconds)
+        assert errors(book.cells) == []
+        return book
 
     def answer(self, index, source, seconds):
         """Write into the cell at `index`, run it and the cell after it; the saved notebook."""
@@ -109,6 +111,11 @@ def opened(course, folder, name, *arguments):
             yield Lab(page, address, folder / f"{name}.ipynb")
         finally:
             browser.close()
+
+
+def errors(cells) -> list[str]:
+    """The errors that cells show; the first one stops Run All."""
+    return [f"{o.ename}: {o.evalue}" for c in cells for o in c.get("outputs", []) if o.output_type == "error"]
 
 
 def printed(cell) -> str:
@@ -166,36 +173,34 @@ CHAPTERS = sorted(NOTEBOOKS.glob("03_*.ipynb"))
 @pytest.mark.slow
 @pytest.mark.skipif(not CHAPTERS, reason="chapter 03 does not exist")
 def test_chapter_03_for_a_student(course, tmp_path):
-    """The real chapter: Run All with no exercise attempted, then one answered rightly and wrongly."""
+    """The real chapter: Run All with no exercise attempted, then 3.1 answered rightly and wrongly."""
     path = CHAPTERS[0]
     with opened(course, tmp_path / "mine", path.stem, "--notebooks", NOTEBOOKS) as lab:
-        book = lab.run_all(900)
+        book = lab.run_all(1200)
         lab.page.screenshot(path=tmp_path / "end of the chapter.png")
-        errors = [
-            o for c in book.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"
-        ]
-        assert errors == []
-        checks = [c for c in book.cells if c.metadata.get("nbgrader", {}).get("grade")]
-        assert len(checks) >= 4 and all(
-            "not attempted" in printed(c) for c in checks if c.cell_type == "code"
-        )
-        index, solution = first_function(nbformat.read(path, as_version=4), book)
-        assert "✓" in printed(lab.answer(index, solution, 120).cells[index + 1])
-        name = re.search(r"def (\w+)", solution)[1]
-        wrong = printed(lab.answer(index, f"def {name}(*arguments):\n    return 0.0", 120).cells[index + 1])
-        assert "✓" not in wrong and "not attempted" not in wrong and len(wrong) > 20
+        graded = {c.metadata.nbgrader.grade_id: c for c in book.cells if "nbgrader" in c.metadata}
+        blank = [name for name, c in graded.items() if "your code here" in c.source]
+        assert len(blank) >= 3
+        for name, c in graded.items():
+            if c.metadata.nbgrader.grade:
+                answer = name.replace("check", "answer")
+                assert ("not attempted yet" if answer in blank else "✗") in printed(c), name
+        place = book.cells.index(graded["answer-3-1"])
+        solution = solved(path, "answer-3-1")
+        assert printed(lab.answer(place, solution, 120).cells[place + 1]).startswith("✓ 3.1")
+        wrong = solution.replace("softmax(dim=-1)", "softmax(dim=0)")
+        assert wrong != solution
+        feedback = printed(lab.answer(place, wrong, 120).cells[place + 1])
+        assert feedback.startswith("✗ 3.1") and "softmax runs over the batch" in feedback
+        lab.page.screenshot(path=tmp_path / "feedback.png")
         assert lab.foreign == []
 
 
-def first_function(instructor, student):
-    """The place in the student's notebook, and the solution, of the first answer cell that is a function."""
-    for cell in instructor.cells:
-        grading = cell.metadata.get("nbgrader", {})
-        if cell.cell_type == "code" and grading.get("solution") and cell.source.lstrip().startswith("def "):
-            ids = [c.metadata.get("nbgrader", {}).get("grade_id") for c in student.cells]
-            return ids.index(grading.grade_id), "\n".join(
-                line for line in cell.source.splitlines() if not line.strip().startswith("###"))
-    raise AssertionError("no answer cell holds a function")
+def solved(path, name) -> str:
+    """An answer cell of the instructor's notebook without its marks."""
+    [cell] = [c for c in nbformat.read(path, as_version=4).cells
+              if c.metadata.get("nbgrader", {}).get("grade_id") == name]
+    return "\n".join(line for line in cell.source.splitlines() if not line.strip().startswith("###"))
 
 
 def test_lab_keeps_the_users_own_settings_out(monkeypatch, tmp_path):
