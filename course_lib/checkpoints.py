@@ -76,14 +76,19 @@ def load_checkpoint(path: str | Path, model: nn.Module | None = None, *, optimiz
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("json", "{}"))
-            if header.get("format") != FORMAT:
-                raise ValueError(f"{path}: not a checkpoint of this course (format {header.get('format')!r}, expected {FORMAT!r})")
+            if not isinstance(header, dict) or header.get("format") != FORMAT:
+                raise ValueError(f"{path}: not a checkpoint of this course (its header does not say {FORMAT!r})")
+            found = Checkpoint(header["step"], header["config"], header["extra"])
             wanted = model is not None or optimizer is not None or restore_rng
             tensors = {name: file.get_tensor(name) for name in file.keys()} if wanted else {}
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, json.JSONDecodeError, KeyError) as error:
         raise ValueError(f"{path}: damaged or not a safetensors file ({error}); delete it and train again") from None
     if optimizer is not None and "param_groups" not in header:
         raise ValueError(f"{path}: holds no optimiser state; it was saved for use, not for going on")
+    if optimizer is not None:
+        ours, theirs = ([len(group["params"]) for group in groups] for groups in (optimizer.param_groups, header["param_groups"]))
+        if ours != theirs:
+            raise ValueError(f"{path}: its optimiser has groups of {theirs} parameters, expected {ours}")
     if model is not None:
         _fill(path, model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
     if optimizer is not None:
@@ -98,7 +103,7 @@ def load_checkpoint(path: str | Path, model: nn.Module | None = None, *, optimiz
         for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
             if f"rng.cuda.{i}" in tensors:
                 torch.cuda.set_rng_state(tensors[f"rng.cuda.{i}"], i)
-    return Checkpoint(header["step"], header["config"], header["extra"])
+    return found
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
