@@ -7,6 +7,7 @@ always whole: the checkpoint before, or the one after.
 import json
 import os
 import secrets
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,8 @@ def save_checkpoint(path: str | Path, model: nn.Module, *, optimizer: torch.opti
         leftover.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        save_file({name: value.detach().contiguous().cpu().clone() for name, value in tensors.items()}, temporary,
-                  metadata={"json": text})
+        tensors = {name: value.detach().contiguous().cpu().clone() for name, value in tensors.items()}
+        save_file(tensors, temporary, metadata={"json": text, "crc32": _checksum(text, tensors)})
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -75,12 +76,15 @@ def load_checkpoint(path: str | Path, model: nn.Module | None = None, *, optimiz
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("json", "{}"))
+            metadata = file.metadata() or {}
+            header = json.loads(metadata.get("json", "{}"))
             if not isinstance(header, dict) or header.get("format") != FORMAT:
                 raise ValueError(f"{path}: not a checkpoint of this course (its header does not say {FORMAT!r})")
             found = Checkpoint(header["step"], header["config"], header["extra"])
             wanted = model is not None or optimizer is not None or restore_rng
             tensors = {name: file.get_tensor(name) for name in file.keys()} if wanted else {}
+            if wanted and metadata.get("crc32") not in (None, _checksum(metadata["json"], tensors)):     # early files have none
+                raise SafetensorError("its checksum does not fit its content")
     except (SafetensorError, json.JSONDecodeError, KeyError) as error:
         raise ValueError(f"{path}: damaged or not a safetensors file ({error}); delete it and train again") from None
     if optimizer is not None and "param_groups" not in header:
@@ -104,6 +108,14 @@ def load_checkpoint(path: str | Path, model: nn.Module | None = None, *, optimiz
             if f"rng.cuda.{i}" in tensors:
                 torch.cuda.set_rng_state(tensors[f"rng.cuda.{i}"], i)
     return found
+
+
+def _checksum(header: str, tensors: dict[str, Tensor]) -> str:
+    """CRC-32 of all that is in the file: a bit that flipped on a disk must not become a weight."""
+    crc = zlib.crc32(header.encode())
+    for name in sorted(tensors):
+        crc = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), zlib.crc32(name.encode(), crc))
+    return f"{crc:08x}"
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
