@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 FORMAT = "course_lib checkpoint 1"
@@ -56,8 +56,9 @@ def save_checkpoint(path: str | Path, model: nn.Module, *, optimizer: torch.opti
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         tensors = {name: value.detach().contiguous().cpu().clone() for name, value in tensors.items()}
-        save_file(tensors, temporary, metadata={"json": text, "crc32": _checksum(text, tensors)})
-        with open(temporary, "rb+") as file:
+        with open(temporary, "wb") as file:                                             # save_file leaves torn files of its own
+            file.write(save(tensors, metadata={"json": text, "crc32": _checksum(text, tensors)}))
+            file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
