@@ -150,10 +150,9 @@ def test_what_json_cannot_hold_is_named_and_the_old_file_stays(tmp_path, bad):
 def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     save_checkpoint(tmp_path / "x", Net(), step=1)
 
-    def fail(tensors, path, metadata):
-        Path(path).write_bytes(b"half")
+    def fail(descriptor):
         raise OSError(28, "No space left on device")
-    monkeypatch.setattr("course_lib.checkpoints.save_file", fail)
+    monkeypatch.setattr("course_lib.checkpoints.os.fsync", fail)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(tmp_path / "x", Net(), step=2)
     assert load_checkpoint(tmp_path / "x").step == 1 and [p.name for p in tmp_path.iterdir()] == ["x"]
@@ -304,17 +303,16 @@ torch.set_num_threads(1)
 def die(*_):
     os.kill(os.getpid(), 9)
 
-def half(tensors, path, metadata):
-    real(tensors, path, metadata=metadata)
-    os.truncate(path, os.path.getsize(path) // 2)
+def half(descriptor):
+    os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
     die()
 
 def renamed(old, new):
     move(old, new)
     die()
 
-real, move = checkpoints.save_file, os.replace
-STAGES = dict(writing=("save_file", half), flushing=("os.fsync", die), renaming=("os.replace", die), done=("os.replace", renamed))
+move = os.replace
+STAGES = dict(writing=("fsync", half), flushing=("fsync", die), renaming=("replace", die), done=("replace", renamed))
 
 model = nn.Linear(200, 200)
 optimizer = torch.optim.AdamW(model.parameters())
@@ -326,9 +324,7 @@ def save(path, stage):
     first = checkpoints.load_checkpoint(path).step + 1 if os.path.exists(path) else 1
     for i in itertools.count(first):
         if i == first and stage in STAGES:
-            name, replacement = STAGES[stage]
-            target, attribute = (checkpoints.os, name[3:]) if name.startswith("os.") else (checkpoints, name)
-            setattr(target, attribute, replacement)
+            setattr(os, *STAGES[stage])
         with torch.no_grad():
             for tensor in [*model.parameters(), *(s[k] for s in optimizer.state.values() for k in ("exp_avg", "exp_avg_sq"))]:
                 tensor.fill_(i)
