@@ -153,13 +153,16 @@ def _check(seed: int, split: str, min_words: int, max_words: int | None) -> tupl
 
 @contextmanager
 def garbage_collection_paused() -> Iterator[None]:
-    """Nothing here makes reference cycles, and looking for them in a growing list takes time."""
-    enabled = gc.isenabled()
+    """Nothing here makes reference cycles, and looking for them in a growing list takes a fifth of the time."""
+    enabled, frozen = gc.isenabled(), gc.get_freeze_count()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
+            if not frozen:  # what was made counts as old, so that it is not searched at once
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

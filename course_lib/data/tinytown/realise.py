@@ -114,6 +114,7 @@ def ends_in_clause(c: Clause, order: str) -> bool:
     return order == "sub" or c.comp is not None or c.orel is not None
 
 
+@cache
 def capital(word: str) -> str:
     """capital("the") is The."""
     return word[0].upper() + word[1:]

@@ -6,9 +6,7 @@ first clause itself stands
 for somebody outside the sentence.
 """
 
-from collections.abc import Iterator
-
-from course_lib.data.tinytown.phrases import NP, PREDICATIVE
+from course_lib.data.tinytown.phrases import PREDICATIVE
 from course_lib.data.tinytown.realise import Clause, Sentence
 from course_lib.data.tinytown.templates import COMP, OBJ, OREL, REC, SREL, SUBJ
 from course_lib.data.tinytown.verbs import VERBS
@@ -26,24 +24,29 @@ def said_of_things(verb: str, slot: int, adjective: str | None) -> bool:
     return slot == SUBJ and v.key != "be" and "person" not in v.subject
 
 
-def pronouns_in(c: Clause) -> Iterator[tuple[tuple[int, ...], NP, bool]]:
-    """The pronouns of the third person in a clause: (path, pronoun, said of a thing)."""
-    adjective = c.how.en[0] if c.how is not None and c.verb == "be" else None
-    for slot, np in ((SUBJ, c.subj), (OBJ, c.obj), (REC, c.rec)):
-        if np is not None and np.kind == "pron" and np.key[1] in THIRD_PERSON:
-            yield (slot,), np, said_of_things(c.verb, slot, adjective)
-    for slot, nested in ((COMP, c.comp), (SREL, c.srel), (OREL, c.orel)):
-        if nested is not None:
-            for path, np, thing in pronouns_in(nested):
-                yield (slot, *path), np, thing
+Path = tuple[int, ...]
 
 
-def coreference(s: Sentence) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+def coreference(s: Sentence) -> list[tuple[Path, Path]]:
     """Pairs (path of the pronoun, path of its antecedent); a path is the number of a clause, then slots."""
-    first, found = s.clauses[0], []
+    first = s.clauses[0]
+    found: list[tuple[Path, Path]] = []
     for k, c in enumerate(s.clauses):
-        for path, np, thing in pronouns_in(c):
-            antecedent = first.obj if thing else first.subj
-            if (k or len(path) > 1) and antecedent is not None and antecedent.pronoun == np.key[1]:
-                found.append(((k, *path), (0, OBJ if thing else SUBJ)))
+        if k:
+            _look(c, (k,), first, found)
+        for slot in (COMP, SREL, OREL):
+            nested = c[slot + 3]
+            if nested is not None:
+                _look(nested, (k, slot), first, found)
     return found
+
+
+def _look(c: Clause, path: Path, first: Clause, found: list[tuple[Path, Path]]) -> None:
+    """Add the pronouns of a clause that stand for something in the first one."""
+    for slot in (SUBJ, OBJ, REC):
+        np = c[slot + 3]
+        if np is not None and np.kind == "pron" and np.key[1] in THIRD_PERSON:
+            thing = said_of_things(c.verb, slot, c.how.en[0] if c.how is not None and c.verb == "be" else None)
+            antecedent = first.obj if thing else first.subj
+            if antecedent is not None and antecedent.pronoun == np.key[1]:
+                found.append(((*path, slot), (0, OBJ if thing else SUBJ)))

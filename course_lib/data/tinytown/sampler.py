@@ -52,11 +52,12 @@ class Sampler:
 
     def fresh(self, words) -> str:
         """A word that this sentence has not used yet."""
-        used = self.used
-        for _ in range(20):
-            word = words[int(self.random() * len(words))]
-            if word not in used:
-                break
+        used, random, n = self.used, self.random, len(words)
+        word = words[int(random() * n)]
+        tries = 1
+        while word in used and tries < 20:
+            word = words[int(random() * n)]
+            tries += 1
         used.append(word)
         return word
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from course_lib.data.tinytown.grammar import JOINS
 
 SLOTS = {"SUBJ": 0, "OBJ": 1, "REC": 2, "WHERE": 3, "HOW": 4, "WHEN": 5, "COMP": 6, "SREL": 7, "OREL": 8}
-SUBJ, OBJ, REC, WHERE, HOW, WHEN, COMP, SREL, OREL = range(9)
+SUBJ, OBJ, REC, WHERE, HOW, WHEN, COMP, SREL, OREL = range(9)  # slot k is field k + 3 of a Clause
 Items = list[tuple[str | int, str]]  # words and slots with their link groups
 
 
@@ -69,6 +69,7 @@ def place_of(starts: tuple, path: tuple[int, ...]) -> tuple[int, int]:
     return i, j
 
 
+@cache
 def items(text: str) -> Items:
     """items("that:8 COMP") is [("that", "8"), (6, "")]."""
     pairs = [item.partition(":")[::2] for item in text.split()]
@@ -93,8 +94,9 @@ def assemble(en: list, de: list, cases: tuple, tags: frozenset[str]) -> Template
     """Compile items with groups: words of the two languages that share a group are linked."""
     runs_en, tail_en, places_en = _runs(en)
     runs_de, tail_de, places_de = _runs(de)
-    links = tuple((places_en[a][0], places_de[b][0], 64 * places_en[a][1] + places_de[b][1])
-                  for a, (_, g) in enumerate(en) for b, (_, h) in enumerate(de) if set(g) & set(h))
+    linked_en = [(place, groups) for place, (_, groups) in zip(places_en, en, strict=True) if groups]
+    linked_de = [(place, groups) for place, (_, groups) in zip(places_de, de, strict=True) if groups]
+    links = tuple((a, b, 64 * i + j) for (a, i), g in linked_en for (b, j), h in linked_de if set(g) & set(h))
     order = [slot for _, slot in runs_de]
     slots = tuple((slot, a, order.index(slot)) for a, (_, slot) in enumerate(runs_en))
     return Template(runs_en, runs_de, tail_en, tail_de, slots, links, cases, tags)
@@ -110,7 +112,7 @@ def glue(join: str, opens: bool, first: bool) -> tuple[tuple[str, ...], tuple[st
     """
     if not join:
         return ((), (), ()) if first else ((",",), (",",), (0,))
-    en, de = items(JOINS[join][0]), items(JOINS[join][1])
+    en, de = [*items(JOINS[join][0])], [*items(JOINS[join][1])]
     if first:
         de = [item for item in de if item[0] != ","]
     elif join == "and" and opens:
