@@ -49,7 +49,10 @@ class TrainingConfig:
                   ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
                   ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
                   ("warmup_steps", 0 <= self.warmup_steps <= self.steps, "0 … steps"),
-                  ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0, or None"))
+                  ("final_lr", self.final_lr >= 0, "0 or more"), ("weight_decay", self.weight_decay >= 0, "0 or more"),
+                  ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0, or None"),
+                  ("evaluate_every", self.evaluate_every is None or self.evaluate_every >= 1, "at least 1, or None"),
+                  ("checkpoint_every", self.checkpoint_every is None or self.checkpoint_every >= 1, "at least 1, or None"))
         for name, fine, expected in checks:
             if not fine:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, expected {expected}")
@@ -93,7 +96,7 @@ def train(model: nn.Module, batches: Batches, loss: Loss, config: TrainingConfig
 
     The gradient is that of the sum over all tokens of the step divided by their number, whether they come in one batch, in
     several accumulated ones or over several processes. With `checkpoint` the run saves there and, started again, goes on from
-    there, on a CPU bit for bit. Raises ValueError when the loss becomes NaN or infinite, naming the step.
+    there, on a CPU bit for bit. Raises ValueError when the loss or the gradient becomes NaN or infinite, naming the step.
     """
     model.to(context.device).train()
     optimizer, history, first = make_optimizer(model, config), History(), 0
@@ -109,11 +112,13 @@ def train(model: nn.Module, batches: Batches, loss: Loss, config: TrainingConfig
         total, count = accumulate_gradients(wrapped, batches, loss, config, step, context)
         if not math.isfinite(total):
             raise ValueError(f"the loss of step {step} is {total}: lower lr ({config.lr}), add warm-up, or look at batch {step}")
-        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf).item()
+        if not math.isfinite(norm):
+            raise ValueError(f"the gradient of step {step} is {norm}: lower lr ({config.lr}), add warm-up, or look at the loss")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         history.loss.append(total / count)
-        history.grad_norm.append(norm.item())
+        history.grad_norm.append(norm)
         history.seconds.append(time.perf_counter() - start)
         history.tokens += int(count)
         bar.set_postfix(loss=f"{total / count:.3f}", refresh=False)
