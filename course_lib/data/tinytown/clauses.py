@@ -25,8 +25,8 @@ from course_lib.data.tinytown.phrases import (
 )
 from course_lib.data.tinytown.realise import Clause
 from course_lib.data.tinytown.references import said_of_things
-from course_lib.data.tinytown.shapes import english_verb, finite, right_bracket
-from course_lib.data.tinytown.templates import OBJ, REC, SUBJ
+from course_lib.data.tinytown.shapes import forms, german_bracket
+from course_lib.data.tinytown.templates import OBJ, REC, SUBJ, items
 from course_lib.data.tinytown.verbs import VERBS, Verb
 
 STATE_TENSES = ("state", "state past")
@@ -75,27 +75,21 @@ def readings(language: int) -> dict[tuple[str, ...], list[Reading]]:
 
 
 def _english(verb: Verb, tense: str, person: str):
+    form = forms(verb.key, tense, person)
     particle = (verb.particle,) if verb.particle else ()
     for negated, text in zip((False, True, False), TENSES[tense][:3], strict=True):
         if text:
-            words = tuple(w for w, _ in english_verb(text, verb, person))
+            words = tuple(form.get(name, name) for name, _ in items(text))
             yield words + particle, Reading(verb.key, tense, negated)
 
 
 def _german(verb: Verb, tense: str, person: str):
-    fin_name, right_text = TENSES[tense][3:]
     if tense == "imperative" and not verb.imperative:
         return
-    special = verb.key if verb.key in ("be", "have") and verb.state else ""
-    right = tuple(w for w, _ in right_bracket(right_text, verb))
-    reading = Reading(verb.key, tense, False, person)
-    if not fin_name:
-        yield right, reading
-        return
-    fin = finite(fin_name, verb, special, person)
-    yield (fin, *right), reading
-    if right:
-        yield ((verb.prefix + fin,) if right_text == "PREFIX:3" else (*right, fin)), reading
+    form, reading = forms(verb.key, tense, person), Reading(verb.key, tense, False, person)
+    for verb_last in (False, True):
+        fin, right = german_bracket(tense, verb_last, bool(verb.prefix))
+        yield tuple(form.get(name, name) for name, _ in (right + fin if verb_last else fin + right)), reading
 
 
 def order_of(chunks: list[Chunk], place: str, end: str, relative: NP | None) -> str:

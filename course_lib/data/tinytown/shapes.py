@@ -1,6 +1,6 @@
 """From the grammar's tables to templates: the words of each shape of clause are put in order once.
 
-Verb forms stand as "{0.past}" in a shape and are written in for each verb.
+Verb forms keep their UPPER CASE names in a shape and are written in for each verb.
 """
 
 from functools import cache
@@ -29,56 +29,55 @@ def auxiliary(name: str, agreement: str) -> str:
     return AUXILIARIES[name].split()[PERSONS.index(agreement)]
 
 
-def finite(name: str, verb: Verb, special: str, agreement: str) -> str:
-    """The German finite verb: finite("HAS", find, "", "2s") is hast."""
+def finite(name: str | None, verb: Verb, agreement: str) -> str:
+    """The German finite verb: finite("HAS", find, "2s") is hast."""
+    if name is None:
+        return ""
     if name == "IMPERATIVE":
-        return verb.imperative
-    if name in ("PRESENT", "PRETERITE") and not special:
+        return verb.imperative or ""
+    own = {"be": ("sein", "war"), "have": ("haben", "hatte")}.get(verb.key if verb.state else "")
+    if name in ("PRESENT", "PRETERITE") and own is None:
         if name == "PRESENT":
             return verb.present3 if agreement == "3s" else verb.infinitive
         return verb.preterite + ("" if agreement.endswith("s") else "n")
-    own = {"be": ("sein", "war"), "have": ("haben", "hatte"), "": ("", "")}[special]
     perfect = ("sein", "war") if verb.aux == "sein" else ("haben", "hatte")
-    found = {"HAS": perfect[0], "HAD": perfect[1], "PRESENT": own[0], "PRETERITE": own[1]}
+    found = {"HAS": perfect[0], "HAD": perfect[1], "PRESENT": own and own[0], "PRETERITE": own and own[1]}
     return auxiliary(found.get(name, name), agreement)
 
 
-def english_verb(text: str, verb: Verb, agreement: str) -> Items:
-    """The English verb group as (word, groups)."""
-    singular = agreement == "3s"
-    forms = {"PAST": verb.past, "PP": verb.pp, "ING": verb.ing, "BASE": verb.base,
-             "THIRD": verb.third if singular else verb.base, "WANT": "wants" if singular else "want",
-             "DO": "does" if singular else "do", "BE": auxiliary("BE", agreement),
-             "WAS": auxiliary("WAS", agreement)}
-    words = [item.partition(":")[::2] for item in text.split()]
-    return [(forms.get(word, word), groups) for word, groups in words]
+@cache
+def forms(key: str, tense: str, agreement: str) -> dict[str, str]:
+    """What the UPPER CASE names of the grammar stand for, for a verb in a tense with a subject."""
+    verb, singular, prefix = VERBS[key], agreement == "3s", VERBS[key].prefix or ""
+    fin = finite(TENSES[tense][3], verb, agreement)
+    return {"PAST": verb.past, "PP": verb.pp, "ING": verb.ing, "BASE": verb.base, "PARTICLE": verb.particle or "",
+            "THIRD": verb.third if singular else verb.base, "WANT": "wants" if singular else "want",
+            "DO": "does" if singular else "do", "BE": auxiliary("BE", agreement), "WAS": auxiliary("WAS", agreement),
+            "FIN": fin, "JOINED": prefix + fin, "PREFIX": prefix, "PARTICIPLE": verb.participle,
+            "INFINITIVE": prefix + verb.infinitive, "STEM": verb.infinitive, "ZU": prefix + "zu" + verb.infinitive}
 
 
-def right_bracket(text: str | None, verb: Verb) -> Items:
-    """The German right bracket as (word, groups): participle, infinitive, prefix or zu-infinitive."""
-    if text is None:
-        return []
-    name, _, groups = text.partition(":")
-    prefix = verb.prefix or ""
-    if name == "ZU":
-        return [(prefix + "zu" + verb.infinitive, "34")] if prefix else [("zu", "4"), (verb.infinitive, "3")]
-    word = {"PARTICIPLE": verb.participle, "INFINITIVE": prefix + verb.infinitive, "PREFIX": prefix}[name]
-    return [(word, groups)] if word else []
+def german_bracket(tense: str, joined: bool, prefix: bool) -> tuple[Items, Items]:
+    """The names of the German finite verb and of what closes the bracket; `joined`: weil sie die Tür aufmacht."""
+    fin_name, right = TENSES[tense][3:]
+    fin = [("FIN", "1")] if fin_name else []
+    if right is None or (right == "PREFIX:3" and not prefix):
+        return fin, []
+    if right == "PREFIX:3" and joined:
+        return [("JOINED", "13")], []
+    return fin, [("zu", "4"), ("STEM", "3")] if right == "ZU:34" and not prefix else items(right)
 
 
 class Shape(NamedTuple):
-    """All that decides the order of a clause's words, whatever its verb."""
+    """All that decides the order of a clause's words, whatever its verb and its subject."""
 
     order: str
     tense: str
     negated: bool
-    agreement: str
     obj: str | None    # "pron", "indef", "def"
     rec: str | None
     filled: int        # bit set of the slots that are filled
     frame: str
-    aux: str
-    special: str       # "be" and "have" have German forms of their own
     particle: bool
     prefix: bool
 
@@ -132,59 +131,48 @@ def _german(shape: Shape, fin: Items, right: Items, cases: dict[str, str], prono
 
 @cache
 def _compiled(shape: Shape) -> Template:
-    """Compile a shape with a verb whose forms are "{0.past}" and so on."""
-    verb = Verb(*[f"{{0.{field}}}" for field in Verb._fields])
-    verb = verb._replace(aux=shape.aux, prefix=verb.prefix if shape.prefix else None)
-    inverts = "FIN" in ORDERS[shape.order][0].split("SUBJ")[0] and "SUBJ" in ORDERS[shape.order][0]
-    plain, negated, question, fin_name, right_text = TENSES[shape.tense]
-    text = negated if shape.negated else question if inverts else plain
+    """Put the words of a shape in order; verb forms keep their UPPER CASE names."""
+    english = ORDERS[shape.order][0]
+    inverts = "SUBJ" in english and "FIN" in english.split("SUBJ")[0]
+    text = TENSES[shape.tense][1 if shape.negated else 2 if inverts else 0]
     if text is None:
         raise NoSuchForm(f"tense: got {shape.tense!r}, expected one that can be negated and asked about")
-    group = english_verb(text, verb, shape.agreement)
-    right = right_bracket(right_text, verb)
-    fin = [(finite(fin_name, verb, shape.special, shape.agreement), "1")] if fin_name else []
-    joined = shape.order in ("sub", "object relative") and right_text == "PREFIX:3" and right
-    if joined:  # weil sie die Tür aufmacht
-        fin, right = [(verb.prefix + fin[0][0], "13")], []
-    particle = [("{0.particle}", "3" if right or joined else "1")] if shape.particle else []
+    fin, right = german_bracket(shape.tense, shape.order in ("sub", "object relative"), shape.prefix)
+    closes = right or fin == [("JOINED", "13")]
+    particle = [("PARTICLE", "3" if closes else "1")] if shape.particle else []
     cases = dict(item.split(".") for item in FRAMES[shape.frame][1].split())
     kinds = {"OBJ": shape.obj, "REC": shape.rec}
     pronouns = [slot for slot, kind in kinds.items() if kind == "pron" and slot in cases]
     numbers = [(SLOTS[slot], CASES.index(case)) for slot, case in cases.items()]
     if shape.filled & 1:
         numbers.append((SUBJ, 0))
-    return assemble(_english(shape, group, particle, pronouns), _german(shape, fin, right, cases, pronouns),
+    return assemble(_english(shape, items(text), particle, pronouns), _german(shape, fin, right, cases, pronouns),
                     tuple(numbers), _tags(shape))
 
 
 @cache
-def template(order: str, key: str, tense: str, negated: bool, agreement: str, obj: str | None,
-             rec: str | None, filled: int) -> Template:
+def template(order: str, key: str, tense: str, negated: bool, agreement: str, obj: str | None, rec: str | None,
+             filled: int) -> Template:
     """The template of a clause with the verb `key`."""
     v = VERBS[key]
     if tense == "imperative" and not v.imperative:
-        raise NoSuchForm(f"verb: got {key!r}, expected one of grammar.IMPERATIVES with an imperative")
-    special = key if key in ("be", "have") and tense in ("state", "state past", "be", "was") else ""
-    t = _compiled(Shape(order, tense, negated, agreement, obj, rec, filled, v.frame, v.aux, special,
-                        bool(v.particle), bool(v.prefix)))
-    return t._replace(en=tuple((_written(words, v), slot) for words, slot in t.en),
-                      de=tuple((_written(words, v), slot) for words, slot in t.de),
-                      en_tail=_written(t.en_tail, v), de_tail=_written(t.de_tail, v))
+        raise NoSuchForm(f"verb: got {key!r}, expected one of verbs.IMPERATIVES")
+    t = _compiled(Shape(order, tense, negated, obj, rec, filled, v.frame, bool(v.particle), bool(v.prefix)))
+    form = forms(key, tense, agreement)
+    return t._replace(en=tuple([(_written(words, form), slot) for words, slot in t.en]), en_tail=_written(t.en_tail, form),
+                      de=tuple([(_written(words, form), slot) for words, slot in t.de]), de_tail=_written(t.de_tail, form))
 
 
-def _written(words: tuple[str, ...], verb: Verb) -> tuple[str, ...]:
+def _written(words: tuple[str, ...], form: dict[str, str]) -> tuple[str, ...]:
     """The words of a shape with the forms of a verb."""
-    return tuple(word.format(verb) if word[0] == "{" else word for word in words)
+    return tuple([form.get(word, word) for word in words]) if words else words
 
 
-_TENSE_TAGS = {"past": "perfect", "perfect": "past perfect", "future": "future", "state": "present",
-               "present": "present",
+_TENSE_TAGS = {"past": "perfect", "perfect": "past perfect", "future": "future", "present": "present", "state": "present",
                "be": "present", "was": "preterite", "state past": "preterite", "infinitive": "infinitive",
                "imperative": "imperative"}
-_ORDER_TAGS = {"front when": "fronted", "front where": "fronted", "sub": "subordinate",
-               "question": "question",
-               "wh when": "question", "wh where": "question", "wh object": "question",
-               "object relative": "relative",
+_ORDER_TAGS = {"front when": "fronted", "front where": "fronted", "sub": "subordinate", "question": "question",
+               "wh when": "question", "wh where": "question", "wh object": "question", "object relative": "relative",
                "please": "imperative"}
 
 
