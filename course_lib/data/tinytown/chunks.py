@@ -1,10 +1,9 @@
 """From words to chunks: noun phrases, prepositional phrases, adverbials and single words, in either language.
 
 A chunk is (kind, value, first token, token after the last). Kinds: np (a noun phrase, not yet inflected),
-pp (preposition, noun phrase), time, how, adj, ask (where, when), rel (a German relative pronoun), word. A
-noun phrase is described by what can be read off it:
-("noun", determiners, adjectives, [(noun, plural), …], first word), ("name", Mia), ("and", Mia, Tom), ("pron",
-him), ("wh", who).
+pp (preposition, noun phrase), time, how, adj, ask (where, when), rel (a German relative pronoun), word.
+A noun phrase is described by what can be read off it: ("noun", determiners, adjectives, [(noun, plural), …], first
+word), ("name", Mia), ("and", Mia, Tom), ("pron", him) or ("wh", who).
 """
 
 import re

@@ -1,5 +1,4 @@
-"""Instructions with their reference answers: translate, answer from the story, rewrite politely, list,
-continue, refuse.
+"""Instructions with reference answers: translate, answer from the story, say politely, list, continue, refuse.
 
 Every instruction carries the meaning behind it, so that judge.py can score any response from the state of
 the world.

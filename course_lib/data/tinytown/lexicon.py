@@ -1,5 +1,4 @@
-"""The words of Tinytown: nouns, names, adjectives, adverbs and prepositions, each with its German
-counterpart.
+"""The words of Tinytown but for the verbs, each with its German counterpart.
 
 Every table is plain text, one entry a line, columns separated by two or more spaces, `-` for "none".
 The correspondence is one to one: no English word has two German ones in the same place of a sentence.

@@ -36,10 +36,12 @@ def detokenise(tokens: Sequence[str]) -> str:
 class Pair:
     """An English sentence and its German translation.
 
-    `alignment` holds the links (i_en, j_de), 0-based; punctuation is linked to punctuation, words without a
-    counterpart have no link. `coreference` holds (pronoun in English, head of its antecedent in English,
-    the same two in German). `tags` names the phenomena: "perfect", "separable", "subordinate", "fronted",
-    "relative", "nicht", "kein", …
+    `alignment` holds the links (i_en, j_de), 0-based. Punctuation is linked to punctuation; what German says in two
+    places (hat … gefunden, macht … auf) is linked to the one English verb; a comma or a "to" without counterpart has no
+    link. `coreference` holds (pronoun in English, head of its antecedent in English, the same two in German). `tags`
+    names the phenomena: "perfect", "separable", "subordinate", "fronted", "relative", "nicht", "kein", …
+
+    Mia found the ball. | Mia hat den Ball gefunden.    alignment (0,0) (1,1) (1,4) (2,2) (3,3) (4,5)
     """
 
     en: tuple[str, ...]
@@ -104,8 +106,7 @@ def pair_of(sentence: Sentence, text: Text) -> Pair:
 
 def iterate_pairs(seed: int = 0, split: str = "train", min_words: int = MIN_WORDS,
                   max_words: int | None = None) -> Iterator[Pair]:
-    """Draw pairs for ever. Lengths are English tokens, punctuation counted, spread evenly over bands from 3
-    to 25.
+    """Draw pairs for ever, of 3 to 25 English tokens (punctuation counted), every length often enough to be measured.
 
     split  "train", "valid", "test": disjoint by a hash of the English sentence, whatever the seed;
            "longer": test sentences with more than `max_words` tokens (for a model trained up to `max_words`);

@@ -1,5 +1,4 @@
-"""Noun phrases and prepositional phrases, inflected in both languages, with the words that translate each
-other linked.
+"""Noun phrases and prepositional phrases, inflected in both languages, their words linked.
 
 Every phrase is built once and kept: generation only looks up and joins.
 """
@@ -75,8 +74,7 @@ class Phrase:
 
 
 class NP:
-    """A noun phrase: what it means (key) and what generation needs. Each is built once, so `is` compares
-    meanings.
+    """A noun phrase: what it means (key) and what generation needs. Built once each, so `is` compares meanings.
 
     cases      its phrase as nominative, accusative, dative
     agreement  "1s", "2s", "3s", "1p", "3p"; gender "m", "f", "n", "p" (plural)

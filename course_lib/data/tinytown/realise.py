@@ -26,7 +26,7 @@ class Clause(NamedTuple):
 
 
 class Sentence(NamedTuple):
-    """What a sentence means: clauses, how they are joined, and which pronoun stands for what.
+    """What a sentence means: its clauses, the order of words in each, how they are joined.
 
     `first` is the conjunction before the first clause ("" for none; then the second clause is inverted in
     German); `joins` holds a key of JOINS between two clauses each ("" after a first clause that opens with

@@ -1,9 +1,8 @@
 """Which phrase a pronoun stands for: the one rule that generation keeps and parsing applies.
 
 A pronoun of the third person in a later or a nested clause stands for the object of the first clause when
-it is said of a thing, for the subject of the first clause when it is said of a person. A pronoun in the
-first clause itself stands
-for somebody outside the sentence.
+it is said of a thing, for the subject of the first clause when it is said of a person. A pronoun in the first
+clause itself stands for somebody outside the sentence.
 """
 
 from course_lib.data.tinytown.phrases import PREDICATIVE

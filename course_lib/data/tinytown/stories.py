@@ -97,8 +97,7 @@ for _noun in NOUNS.values():
 
 
 def iterate_stories(seed: int = 0, split: str = "train", settings: Settings = SMALL) -> Iterator[Story]:
-    """Draw stories for ever; the splits "train", "valid" and "test" are disjoint by a hash of the English
-    text.
+    """Draw stories for ever; the splits "train", "valid" and "test" are disjoint by a hash of the text.
 
     Raises ValueError for another split or a negative seed.
     """
@@ -144,8 +143,7 @@ def _tell(teller: Teller) -> Story:
 
 
 class Check(NamedTuple):
-    """One sentence of a text: can Tinytown say it, does it fit what was said before, is what it asserts
-    known to be true?
+    """One sentence of a text: can Tinytown say it, does it fit what was said before, is what it asserts true?
 
     asserted  True: a known truth; False: a known falsehood; None: news, an event, or not grammatical
     """
@@ -162,11 +160,9 @@ def split_sentences(text: str) -> list[str]:
 
 
 def check_story(text: str, language: str = "en", world: World | None = None) -> list[Check]:
-    """Replay any text through parser and world, and say of each sentence whether it is grammatical and
-    consistent.
+    """Replay any text through parser and world: which of its sentences are grammatical, which consistent?
 
-    An ungrammatical sentence counts as not consistent and changes nothing. `world` holds what is known
-    before.
+    An ungrammatical sentence counts as not consistent and changes nothing. `world` holds what is known before.
 
     >>> [c.consistent for c in check_story("Mia had the ball. Mia gave Tom the ball. Mia has the ball.")]
     [True, True, False]

@@ -1,5 +1,4 @@
-"""Which words go together, as weighted lists to draw from: objects of verbs, adjectives of nouns, and what
-is held out.
+"""Which words go together, as weighted lists to draw from, and which combinations are held out.
 
 Held-out combinations (a verb with an object noun, an adjective with a noun) appear in no split but "unseen".
 """

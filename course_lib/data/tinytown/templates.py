@@ -16,9 +16,8 @@ Items = list[tuple[str | int, str]]  # words and slots with their link groups
 class Template(NamedTuple):
     """A compiled order of words and slots.
 
-    `en` and `de` are runs: (words, the slot that follows them); then come `en_tail`, `de_tail`. A place is
-    written as
-    (number of the run's slot, distance from its start), so words before a slot have negative distances.
+    `en` and `de` are runs: (words, the slot that follows them); then come `en_tail`, `de_tail`. A place is written
+    (number of the run, distance from the start of its slot), so words before a slot have negative distances.
     """
 
     en: tuple[tuple[tuple[str, ...], int], ...]
@@ -104,8 +103,7 @@ def assemble(en: list, de: list, cases: tuple, tags: frozenset[str]) -> Template
 
 @cache
 def glue(join: str, opens: bool, first: bool) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
-    """What stands before a clause: English words, German words, links. `opens`: a subordinate clause ends
-    there.
+    """What stands before a clause: English words, German words, links; `opens` says a subordinate one ends there.
 
     >>> glue("so", False, False)[:2]
     ((',', 'so'), (',', 'deshalb'))
