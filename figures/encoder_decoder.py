@@ -68,4 +68,4 @@ def decoder(d: Drawing, places: list[float]) -> None:
         d.text(x, READ, read[k - 1], size=14)
     centre = (places[0] + places[-1]) / 2
     d.text(centre, 70, "Decoder", size=17, colour="#A84800", face="b")
-    d.text(centre, BELOW, "reads the true word before (teacher forcing)", size=14, colour=GREY)
+    d.text(centre, BELOW, "reads the true word before (dashed: its own, in use)", size=14, colour=GREY)
