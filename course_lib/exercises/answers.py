@@ -60,7 +60,8 @@ def outputs_of(answer: Any, inputs: Sequence[dict[str, Any]], is_function: bool 
                 for _ in inputs
             ]
         return [Output("nothing") if _blank(answer) else _kept(answer) for _ in inputs]
-    return [_called(answer, args) for args in inputs]
+    with _own_randomness():
+        return [_called(answer, args) for args in inputs]
 
 
 def _blank(answer: Any) -> bool:
@@ -70,8 +71,8 @@ def _blank(answer: Any) -> bool:
 
 def _called(function: Callable, args: dict[str, Any]) -> Output:
     try:
-        with _own_randomness():
-            value = function(*(handed(value) for value in args.values()))
+        random.seed(0), np.random.seed(0), torch.manual_seed(0)  # every call starts from the same state
+        value = function(*(handed(value) for value in args.values()))
     except NotImplementedError:
         return Output("nothing")
     except (Exception, SystemExit) as error:
@@ -90,9 +91,8 @@ def _kept(value: Any) -> Output:
 
 @contextmanager
 def _own_randomness() -> Iterator[None]:
-    """Every call starts from the same random state, and the notebook's own state is as before afterwards."""
+    """Afterwards the random state of the notebook is what it was before."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(0), np.random.seed(0), torch.manual_seed(0)
     try:
         yield
     finally:

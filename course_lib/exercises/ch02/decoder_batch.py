@@ -79,11 +79,11 @@ def _mask_by_id(targets, bos, eos, pad):
 
 
 def _unshifted_message(case: Case, got: Arrays, expected: Arrays) -> str:
-    word = case.args["targets"][0][0]
+    """The planted bug: the symptom in numbers; the cure is the student's."""
     return (
         f"Input and output are the same: at step 0 the decoder reads {int(got[0][0, 0])} and has to "
         f"say {int(got[1][0, 0])}. It only learns to copy, so the loss goes to 0, and running free it "
-        f"has nothing to copy. It has to read <bos> = {case.args['bos']} and say {word}."
+        "has nothing to copy."
     )
 
 
@@ -149,7 +149,7 @@ EXERCISE = Exercise(
     10,
     "tell teacher forcing from free running",
     (
-        Property("shift", "the decoder reads one place behind what it says"),
+        Property("shift", "what the decoder reads and has to say"),
         Property("ragged", "<eos> and mask in sentences of different lengths"),
         Property("hard", "one word, other special ids, pad = eos"),
     ),

@@ -60,13 +60,13 @@ def _dot_with(weigh: Callable[[Tensor], Tensor], read: Callable | None = None) -
 
 
 def _axis_message(case: Case, got: Arrays, expected: Arrays) -> str:
+    """The planted bug: the symptom in numbers; the cure is the student's."""
     scores = case.args["queries"].astype(np.float64) @ case.args["keys"].astype(np.float64).swapaxes(1, 2)
     weights = np.exp(scores - scores.max(1, keepdims=True))
     sums = (weights / weights.sum(1, keepdims=True)).sum(2)
     return (
-        "Your softmax runs over the queries (dim 1): they compete for a key, and the weights of query "
-        f"0 sum to {number(sums[0, 0])} instead of 1. The keys compete for a query: the last axis. It "
-        "trains all the same, since the layers after it learn to live with any scale."
+        f"The weights that query 0 gives to the keys sum to {number(sums[0, 0])}, not to 1: here it is not "
+        "the keys that compete. It trains all the same, since later layers learn to live with any scale."
     )
 
 
@@ -135,7 +135,7 @@ EXERCISE = Exercise(
     10,
     "name the axis on which a softmax normalises",
     (
-        Property("values", "each query's weights sum to 1"),
+        Property("values", "many queries, many keys"),
         Property("single", "a single query, a single key"),
         Property("hard", "large scores, float64, non-contiguous"),
     ),

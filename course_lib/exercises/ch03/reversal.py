@@ -53,11 +53,12 @@ def _rows_by(take: Callable[[Tensor, int], Tensor]) -> Callable:
 
 
 def _flipped_message(case: Case, got: Arrays, expected: Arrays) -> str:
+    """The planted bug: the symptom in numbers; the cure is the student's."""
     steps, length = case.args["x"].shape[1], int(case.args["lengths"].min())
     return (
-        f"The whole rows are flipped, padding included: a sentence of {length} in rows of {steps} now "
-        f"starts with {steps - length} steps of padding, and what the backward reader makes of it "
-        "depends on how long its neighbours in the batch are. Reverse each row within its own length."
+        f"The whole rows are flipped, padding included: a sentence of {length} in rows of {steps} now starts "
+        f"with {steps - length} steps of padding, and what the backward reader makes of it depends on how "
+        "long its neighbours in the batch are."
     )
 
 
