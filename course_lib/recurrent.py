@@ -63,10 +63,11 @@ class GRUCell(Cell):
     n_gates = 3
 
     def step(self, projected: Tensor, state: Tensor) -> Tensor:
-        recurrent = F.linear(state, self.weight_hh, self.bias_hh)                       # (B, 3H)
-        d = self.d_hidden
-        reset, update = (projected[:, :2 * d] + recurrent[:, :2 * d]).sigmoid().chunk(2, dim=1)
-        candidate = torch.tanh(torch.addcmul(projected[:, 2 * d:], reset, recurrent[:, 2 * d:]))
+        sizes = [2 * self.d_hidden, self.d_hidden]
+        gates, candidate = projected.split(sizes, dim=1)                                # (B, 2H), (B, H)
+        gates_h, candidate_h = F.linear(state, self.weight_hh, self.bias_hh).split(sizes, dim=1)
+        reset, update = (gates + gates_h).sigmoid().chunk(2, dim=1)
+        candidate = torch.tanh(torch.addcmul(candidate, reset, candidate_h))
         return torch.lerp(candidate, state.to(candidate.dtype), update)                 # (B, H); autocast may narrow it
 
 

@@ -88,7 +88,8 @@ class Seq2Seq(nn.Module):
     def advance(self, projected: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
         """One step: ask with s_{i−1}, take the context c_i (N, E), move to s_i (N, H). Returns s_i, c_i and the new state."""
         context, _ = self.attention(self.cell.hidden(state.cell), state.memory)         # (N, E)
-        cell = self.cell.step(projected + self.from_context(context), state.cell)
+        gates = torch.addmm(projected, context, self.from_context.weight.T)             # (N, G·H), the sum and the map in one
+        cell = self.cell.step(gates, state.cell)
         return self.cell.hidden(cell), context, DecoderState(cell, state.memory)
 
     def logits(self, embedded: Tensor, hidden: Tensor, context: Tensor) -> Tensor:

@@ -188,7 +188,7 @@ EXERCISE = Exercise(
     "build the baseline a translator has to beat",
     (
         Property("first", f"{FIRST_MARK:.0%} of the words: better than counting".replace("%", " %")),
-        Property("mark", f"{MARK:.0%} of the words: words compete for each other".replace("%", " %"), 2),
+        Property("mark", f"the second mark: {MARK:.0%} of the words".replace("%", " %"), 2),
     ),
     draw,
     examine,

@@ -173,7 +173,7 @@ EXERCISE = Exercise(
     "measure alignments against the truth",
     (
         Property("first", f"alignment error rate at most {FIRST_MARK}: better than counting"),
-        Property("mark", f"alignment error rate at most {MARK}: words compete for each other", 2),
+        Property("mark", f"the second mark: alignment error rate at most {MARK}", 2),
     ),
     draw,
     examine,

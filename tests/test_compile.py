@@ -1,0 +1,79 @@
+"""torch.compile(fullgraph=True): the whole model is one graph, without a break, and gives what it gave before.
+
+Every part is traced in one variant at least (backend eager), all combinations in the long tests; three also backward, by the
+compiler's own differentiation (aot_eager). Code generation by inductor compiles C++ for half a minute: a long test.
+"""
+
+import shutil
+
+import pytest
+import torch
+
+from course_lib.attention import ATTENTIONS
+from course_lib.data.batching import collate_pairs
+from course_lib.losses import token_cross_entropy
+from course_lib.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from course_lib.recurrent import CELLS
+
+BATCH = collate_pairs([([4, 5], [6]), ([7], [])])                       # S = 3, T = 2, padding on both sides
+INPUTS = BATCH.source, BATCH.source_mask, BATCH.target_in
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    """Each test compiles afresh and leaves nothing compiled behind."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def build(cell, attention, **more):
+    torch.manual_seed(0)
+    return Seq2Seq(Seq2SeqConfig(11, 12, 4, 6, 5, cell, attention, bidirectional=attention != "dot", **more)).double()
+
+
+def same_as_uncompiled(model, backend):
+    compiled = torch.compile(model, fullgraph=True, backend=backend)    # fullgraph: a break in the graph is an error
+    results = []
+    for net in (model, compiled):
+        model.zero_grad()
+        logits = net(*INPUTS)
+        token_cross_entropy(logits, BATCH.target_out, BATCH.target_mask)[0].backward()
+        results.append([logits.detach(), *(p.grad.clone() for p in model.parameters())])
+    for got, expected in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-12 * expected.abs().max().item())
+
+
+VARIANTS = [pytest.param(c, a, marks=[] if c == "gru" or a == "additive" else pytest.mark.slow) for c in CELLS for a in ATTENTIONS]
+
+
+@pytest.mark.parametrize("cell, attention", VARIANTS)
+def test_every_variant_is_one_graph(cell, attention):
+    same_as_uncompiled(build(cell, attention), "eager")
+
+
+@pytest.mark.parametrize("cell, attention", [("gru", "additive"), ("lstm", "general"), ("elman", "last")])
+def test_forward_and_backward_are_one_graph_each(cell, attention):
+    same_as_uncompiled(build(cell, attention, tie_embeddings=cell == "gru"), "aot_eager")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
+def test_generated_code_gives_the_same():
+    same_as_uncompiled(build("gru", "additive"), "inductor")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_generated_code_gives_the_same_on_a_gpu():
+    model, inputs = build("gru", "additive").cuda(), [t.cuda() for t in INPUTS]
+    logits = torch.compile(model, fullgraph=True)(*inputs)
+    torch.testing.assert_close(logits, model(*inputs), rtol=0, atol=1e-10)
+
+
+def test_a_break_in_the_graph_would_be_noticed():
+    """The tests above can fail: a model that reads a value of a tensor in Python is refused."""
+    class Peeks(torch.nn.Module):
+        def forward(self, x):
+            return x + 1 if x.sum().item() > 0 else x
+    with pytest.raises(Exception, match="(?i)graph break|data-dependent|Unsupported"):
+        torch.compile(Peeks(), fullgraph=True, backend="eager")(torch.ones(2))
