@@ -1,15 +1,17 @@
-"""Attention: a query looks into a memory of annotations and takes away a weighted mean, the context.
+"""Attention: a query looks into a memory and takes away a weighted mean, the context. Masks are boolean, True = may attend.
 
-Every class here has the same two methods, so a decoder does not know which one it holds:
-`prepare(annotations, mask, final)` does once per sentence what does not depend on the query, and
-`forward(query, memory)` gives the context (B, E) and the weights (B, S). Masks are boolean, True = may attend.
+First the attention of recurrent decoders, one query at a time. Its classes have the same two methods, so a decoder does not
+know which one it holds: `prepare(annotations, mask, final)` does once per sentence what does not depend on the query, and
+`forward(query, memory)` gives the context (B, E) and the weights (B, S). Then the Transformer's: all queries at once, in heads.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -131,21 +133,161 @@ ATTENTIONS = {"none": FixedContext, "additive": AdditiveAttention, "dot": DotAtt
               "uniform": UniformAttention, "last": LastAttention}
 
 
+def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """softmax(Q Kᵀ / √D) V (Vaswani et al. 2017, equation 1): the contexts (…, T, E) and the weights (…, T, S).
+
+    query (…, T, D), key (…, S, D), value (…, S, E), mask broadcast to (…, T, S). The form to read; models run `FusedAttention`.
+    """
+    scores = query @ key.transpose(-2, -1) / query.shape[-1]**0.5                       # (…, T, S)
+    weights = scores.softmax(-1) if mask is None else masked_softmax(scores, mask)
+    return weights @ value, weights
+
+
+def causal_mask(n_queries: int, n_keys: int, device: torch.device | None = None) -> Tensor:
+    """(T, S), True where a query may look: the last query at every key, each one before it at one key fewer.
+
+        causal_mask(2, 3)  →  [[True, True, False], [True, True, True]]
+    """
+    return torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(n_keys - n_queries)
+
+
+class FusedAttention(nn.Module):
+    """`scaled_dot_product_attention` by torch's kernels, which never hold all the weights at once. Has no parameters.
+
+    forward(query (B, H, T, D), key and value (B, K, S, D), mask, causal) → (B, H, T, D); a query with no key left gets zeros.
+    """
+
+    def __init__(self, dropout: float = 0.0):
+        super().__init__()
+        self.dropout = dropout
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+        mask, is_causal = self.choose(query, key, mask, causal)
+        return F.scaled_dot_product_attention(query, key, value, mask, self.dropout if self.training else 0.0, is_causal,
+                                              enable_gqa=query.shape[1] != key.shape[1])
+
+    @staticmethod
+    def choose(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool) -> tuple[Tensor | None, bool]:
+        """(mask, is_causal) for the kernel. Its own causal mask starts at the first key, so it is right only when T = S."""
+        n_queries, n_keys = query.shape[-2], key.shape[-2]
+        if not causal or n_queries == 1:                                                # the newest word may look at all
+            return mask, False
+        if mask is None and n_queries == n_keys:
+            return None, True
+        corner = causal_mask(n_queries, n_keys, query.device)
+        return corner if mask is None else mask & corner, False
+
+
+class KVCache:
+    """Keys and values (B, K, T, D) of the words read so far, in buffers that double when they are full.
+
+    `append` writes in place: once a decoding state has been stepped, only the state that came out may be used.
+    """
+
+    def __init__(self):
+        self.buffers: tuple[Tensor, Tensor] | None = None
+        self.length = 0
+
+    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add what T new words bring, each (B, K, T, D); return all of it, (B, K, length, D)."""
+        end = self.length + key.shape[2]
+        if self.buffers is None or end > self.buffers[0].shape[2]:
+            old = self.read() if self.length else (key[:, :, :0], value[:, :, :0])
+            room = (*key.shape[:2], max(16, 2 * end), key.shape[3])
+            self.buffers = tuple(part.new_empty(room) for part in (key, value))
+            for buffer, part in zip(self.buffers, old):
+                buffer[:, :, :self.length] = part
+        for buffer, part in zip(self.buffers, (key, value)):
+            buffer[:, :, self.length:end] = part
+        self.length = end
+        return self.read()
+
+    def read(self) -> tuple[Tensor, Tensor]:
+        """All keys and all values, (B, K, length, D)."""
+        return tuple(buffer[:, :, :self.length] for buffer in self.buffers)
+
+    def reorder(self, index: Tensor) -> "KVCache":
+        """A new cache with row index[n] for each n."""
+        moved = KVCache()
+        moved.buffers = self.buffers and tuple(buffer[index] for buffer in self.buffers)
+        moved.length = self.length
+        return moved
+
+
+class MultiHeadAttention(nn.Module):
+    """H attentions side by side, each in D = d_model / H dimensions of its own (Vaswani et al. 2017, section 3.2.2).
+
+    Groups of H / K query heads may share keys and values: n_kv_heads = K (Ainslie et al. 2023); default K = H.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, n_kv_heads: int | None = None, dropout: float = 0.0):
+        super().__init__()
+        n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+        if d_model < 1 or n_heads < 1 or d_model % n_heads:
+            raise ValueError(f"n_heads: got {n_heads}, expected a divisor of d_model, {d_model}")
+        if n_kv_heads < 1 or n_heads % n_kv_heads:
+            raise ValueError(f"n_kv_heads: got {n_kv_heads}, expected a divisor of n_heads, {n_heads}")
+        self.n_heads, self.n_kv_heads, self.d_head = n_heads, n_kv_heads, d_model // n_heads
+        self.query = nn.Linear(d_model, d_model)
+        self.key_value = nn.Linear(d_model, 2 * n_kv_heads * self.d_head)
+        self.out = nn.Linear(d_model, d_model)
+        self.kernel = FusedAttention(dropout)
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, T, n·D) → (B, n, T, D): every head sees its own D numbers of each word."""
+        return x.unflatten(-1, (-1, self.d_head)).transpose(1, 2)
+
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """What may be looked at: memory (B, S, d_model) → keys and values (B, K, S, D)."""
+        return self.split(self.key_value(memory)).chunk(2, dim=1)
+
+    def forward(self, x: Tensor, memory: Tensor | tuple[Tensor, Tensor] | None = None, mask: Tensor | None = None,
+                causal: bool = False, cache: KVCache | None = None) -> Tensor:
+        """x (B, T, d_model) → the same shape. It looks into itself, or into `memory` (B, S, d_model) or what `keys_values` made of it.
+
+        mask broadcasts to (B, H, T, S); causal: no word sees a later one; cache: the words of x follow those in the cache.
+        """
+        key, value = memory if isinstance(memory, tuple) else self.keys_values(x if memory is None else memory)
+        if cache is not None:
+            key, value = cache.append(key, value)
+        heads = self.kernel(self.split(self.query(x)), key, value, mask, causal)        # (B, H, T, D)
+        return self.out(heads.transpose(1, 2).flatten(2))                               # (B, T, d_model)
+
+
+def _weights_of(module: nn.Module, inputs: tuple, output: Any) -> Tensor:
+    """The weights behind one forward pass of an attention module: its own, or those the kernel never wrote down."""
+    if isinstance(module, Attention):
+        return output[1]
+    query, key, _, mask, causal = inputs
+    key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)                  # (B, H, S, D)
+    if causal:
+        corner = causal_mask(query.shape[2], key.shape[2], query.device)
+        mask = corner if mask is None else mask & corner
+    return scaled_dot_product_attention(query, key, query.new_zeros(*key.shape[:3], 0), mask)[1]
+
+
 @contextmanager
 def record_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
-    """Collect the weights of every attention module while the block runs: name → a list of (B, S), one a step.
+    """Collect the weights of every attention module while the block runs: name → a list with one tensor a call.
 
         with record_attention(model) as maps:
             model(source, source_mask, target_in)
-        weights = torch.stack(maps["attention"], dim=1)      # (B, T, S)
+        maps["attention"][0]              # chapter 03's model: (B, S), one for each decoder step
+        maps["decoder.2.cross"][0]        # a Transformer: (B, H, T, S), one for each pass
 
     Only uncompiled models can be recorded. Outside the block nothing is kept.
     """
-    maps: dict[str, list[Tensor]] = {name: [] for name, module in model.named_modules() if isinstance(module, Attention)}
-    if not maps:
+    kinds = (Attention, FusedAttention)
+    modules = {name.removesuffix(".kernel").removesuffix(".part"): module for name, module in model.named_modules()
+               if isinstance(module, kinds)}
+    if not modules:
         raise ValueError(f"model: {type(model).__name__} holds no attention module to record")
-    hooks = [module.register_forward_hook(lambda _, __, output, name=name: maps[name].append(output[1].detach()))
-             for name, module in model.named_modules() if name in maps]
+    maps: dict[str, list[Tensor]] = {name: [] for name in modules}
+
+    def keep(name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
+        maps[name].append(_weights_of(module, inputs, output).detach())
+
+    hooks = [module.register_forward_hook(partial(keep, name)) for name, module in modules.items()]
     try:
         yield maps
     finally:

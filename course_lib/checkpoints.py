@@ -83,7 +83,7 @@ def load_checkpoint(path: str | Path, model: nn.Module | None = None, *, optimiz
                 raise ValueError(f"{path}: not a checkpoint of this course (its header does not say {FORMAT!r})")
             found = Checkpoint(header["step"], header["config"], header["extra"])
             wanted = model is not None or optimizer is not None or restore_rng
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if wanted else {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict if wanted else {}
             if wanted and metadata.get("crc32") not in (None, _checksum(metadata["json"], tensors)):     # early files have none
                 raise SafetensorError("its checksum does not fit its content")
     except (SafetensorError, json.JSONDecodeError, KeyError) as error:

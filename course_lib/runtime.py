@@ -106,6 +106,24 @@ def check_ids(name: str, ids: torch.Tensor, vocab_size: int) -> None:
         raise ValueError(f"{name}: got token id {low if low < 0 else high}, expected 0 … {vocab_size - 1} (the vocabulary)")
 
 
+def check_source(source: torch.Tensor, source_mask: torch.Tensor, vocab_size: int) -> None:
+    """Raise ValueError unless source (B, S) holds ids and source_mask (B, S) is boolean, words before padding."""
+    check_ids("source", source, vocab_size)
+    if source.dim() != 2:
+        raise ValueError(f"source: got shape {tuple(source.shape)}, expected (B, S)")
+    if source_mask.shape != source.shape or source_mask.dtype != torch.bool:
+        raise ValueError(f"source_mask: got {source_mask.dtype} {tuple(source_mask.shape)}, "
+                         f"expected bool {tuple(source.shape)}, True = a word")
+    check_padding("source_mask", source_mask)
+
+
+def check_target(target_in: torch.Tensor, source: torch.Tensor, vocab_size: int) -> None:
+    """Raise ValueError unless target_in (B, T) holds ids of the vocabulary, one row for each row of source."""
+    check_ids("target_in", target_in, vocab_size)
+    if target_in.dim() != 2 or len(target_in) != len(source):
+        raise ValueError(f"target_in: got {tuple(target_in.shape)}, expected {len(source)} rows, as many as source")
+
+
 def check_padding(name: str, mask: torch.Tensor) -> None:
     """Raise ValueError unless each row of the boolean `mask` (B, T) holds words first, at least one, and then padding."""
     if torch.compiler.is_compiling():

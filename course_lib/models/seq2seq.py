@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from course_lib.attention import ATTENTIONS, Memory
 from course_lib.recurrent import CELLS, RecurrentEncoder
-from course_lib.runtime import check_ids, check_padding
+from course_lib.runtime import check_source, check_target
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,7 @@ class Seq2Seq(nn.Module):
 
     def encode(self, source: Tensor, source_mask: Tensor) -> DecoderState:
         """source (B, S) ids, source_mask (B, S), True = a word → the state before the first target word."""
-        check_ids("source", source, self.config.source_vocab_size)
-        if source.dim() != 2:
-            raise ValueError(f"source: got shape {tuple(source.shape)}, expected (B, S)")
-        if source_mask.shape != source.shape or source_mask.dtype != torch.bool:
-            raise ValueError(f"source_mask: got {source_mask.dtype} {tuple(source_mask.shape)}, "
-                             f"expected bool {tuple(source.shape)}, True = a word")
-        check_padding("source_mask", source_mask)
+        check_source(source, source_mask, self.config.source_vocab_size)
         annotations, final = self.encoder(self.dropout(self.source_embedding(source)), source_mask)  # (B, S, E), (B, F)
         return DecoderState(torch.tanh(self.bridge(final)), self.attention.prepare(annotations, source_mask, final))
 
@@ -99,9 +93,7 @@ class Seq2Seq(nn.Module):
 
     def forward(self, source: Tensor, source_mask: Tensor, target_in: Tensor) -> Tensor:
         """Teacher forcing: source (B, S), source_mask (B, S), target_in (B, T) starting with <bos> → logits (B, T, V)."""
-        check_ids("target_in", target_in, self.config.target_vocab_size)
-        if target_in.dim() != 2 or len(target_in) != len(source):
-            raise ValueError(f"target_in: got {tuple(target_in.shape)}, expected {len(source)} rows, as many as source")
+        check_target(target_in, source, self.config.target_vocab_size)
         state = self.encode(source, source_mask)
         embedded = self.dropout(self.target_embedding(target_in))                       # (B, T, d_embed)
         hiddens, contexts = [], []
