@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def load_checkpoint(path: str | Path, model: nn.Module | None = None, *, optimiz
                 raise ValueError(f"{path}: not a checkpoint of this course (its header does not say {FORMAT!r})")
             found = Checkpoint(header["step"], header["config"], header["extra"])
             wanted = model is not None or optimizer is not None or restore_rng
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict if wanted else {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if wanted else {}     # noqa: SIM118
             if wanted and metadata.get("crc32") not in (None, _checksum(metadata["json"], tensors)):     # early files have none
                 raise SafetensorError("its checksum does not fit its content")
     except (SafetensorError, json.JSONDecodeError, KeyError) as error:
@@ -109,6 +110,23 @@ def load_checkpoint(path: str | Path, model: nn.Module | None = None, *, optimiz
             if f"rng.cuda.{i}" in tensors:
                 torch.cuda.set_rng_state(tensors[f"rng.cuda.{i}"], i)
     return found
+
+
+def average_checkpoints(paths: Sequence[str | Path], model: nn.Module) -> None:
+    """Fill `model` with the mean of the weights saved in `paths` (Vaswani et al. 2017, section 6.1: their last five).
+
+    Late in training the weights circle around a better point than any they pass. Raises what `load_checkpoint` raises, and
+    ValueError for no paths.
+    """
+    if not paths:
+        raise ValueError("paths: got none, expected at least one checkpoint")
+    totals: dict[str, Tensor] = {}
+    for path in paths:
+        load_checkpoint(path, model)
+        weights = {name: value.detach() for name, value in _weights(model).items() if value.is_floating_point()}
+        totals = {name: value.to(torch.promote_types(value.dtype, torch.float32)) + totals.get(name, 0) for name, value in weights.items()}
+    for name, value in weights.items():                                                 # counters stay those of the last one
+        value.copy_(totals[name] / len(paths))
 
 
 def _checksum(header: str, tensors: dict[str, Tensor]) -> str:

@@ -17,7 +17,7 @@ from course_lib.checkpoints import load_checkpoint, save_checkpoint
 from course_lib.runtime import PRECISIONS, Distributed, autocast
 
 Loss = Callable[[nn.Module, Any], tuple[Tensor, Tensor]]
-SCHEDULES = ("constant", "linear", "cosine")
+SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
 
 
 class Batches(Protocol):
@@ -33,7 +33,7 @@ class TrainingConfig:
     steps: int
     lr: float = 1e-3                 # the highest rate, reached after the warm-up
     warmup_steps: int = 0            # linear from 0: Adam's first moments are still guesses
-    schedule: str = "cosine"         # what follows the warm-up, down to final_lr: constant, linear or cosine
+    schedule: str = "cosine"         # what follows the warm-up, down to final_lr: constant, linear, cosine or inverse_sqrt
     final_lr: float = 0.0
     weight_decay: float = 0.0        # on matrices and embeddings, not on biases and gains
     betas: tuple[float, float] = (0.9, 0.98)
@@ -71,11 +71,16 @@ class History:
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """The rate of step 0, 1, …: linear warm-up, then the schedule from `lr` down to `final_lr` at the last step."""
+    """The rate of step 0, 1, …: linear warm-up, then the schedule from `lr` down to `final_lr` at the last step.
+
+    inverse_sqrt falls like 1/√step (Vaswani et al. 2017, equation 3), not below final_lr: it need not know when the run ends.
+    """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     if config.schedule == "constant":
         return config.lr
+    if config.schedule == "inverse_sqrt":
+        return max(config.final_lr, config.lr * (max(1, config.warmup_steps) / (step + 1))**0.5)
     done = (step - config.warmup_steps) / max(1, config.steps - 1 - config.warmup_steps)
     left = 1 - done if config.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
     return config.final_lr + (config.lr - config.final_lr) * left

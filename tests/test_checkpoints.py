@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from course_lib.checkpoints import FORMAT, load_checkpoint, save_checkpoint
+from course_lib.checkpoints import FORMAT, average_checkpoints, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -399,3 +399,27 @@ def test_a_first_save_that_is_killed_leaves_no_checkpoint(tmp_path, server, stag
     order, ended = server
     order(tmp_path / "x", stage)
     assert ended() == signal.SIGKILL and not (tmp_path / "x").exists()
+
+
+# --- averaging -------------------------------------------------------------------------------------------------------
+
+def test_the_average_of_checkpoints_is_the_mean_of_every_weight(tmp_path):
+    nets = [trained(seed=seed)[0] for seed in range(3)]
+    nets[2].seen += 4
+    paths = [tmp_path / f"{i}.safetensors" for i in range(3)]
+    for path, net in zip(paths, nets):
+        save_checkpoint(path, net)
+    mean = Net()
+    average_checkpoints(paths, mean)
+    for name, value in mean.state_dict().items():
+        if value.is_floating_point():
+            expected = sum(net.state_dict()[name].double() for net in nets) / 3
+            torch.testing.assert_close(value, expected.to(value.dtype), rtol=1e-6 if value.dtype != torch.bfloat16 else 1e-2, atol=0)
+    assert mean.seen == nets[2].seen and mean.out.weight is mean.embed.weight
+    average_checkpoints(paths[:1], mean)
+    assert all(torch.equal(a, b) for a, b in zip(mean.state_dict().values(), nets[0].state_dict().values()))
+
+
+def test_nothing_to_average_is_an_error():
+    with pytest.raises(ValueError, match="paths: got none"):
+        average_checkpoints([], Net())

@@ -9,26 +9,30 @@ from course_lib.data.datasets import DataError
 from course_lib.recipes import multi30k, results
 from course_lib.runtime import PRECISIONS, pick_device
 
+STEPS = ", ".join(f"{steps} {model}" for model, steps in multi30k.STEPS.items())
 
-@click.command(epilog="Example: python3 -m course_lib train multi30k --attention additive. On two GPUs: "
+
+@click.command(epilog="Example: python3 -m course_lib train multi30k --model transformer --direction en-de. On two GPUs: "
                       "torchrun --nproc-per-node 2 -m course_lib train multi30k")
 @click.argument("recipe", type=click.Choice(["multi30k"]))
-@click.option("--attention", type=click.Choice(multi30k.ATTENTIONS), default="additive", show_default=True,
-              help="additive: chapter 03; none: its twin with one fixed context, chapter 02.")
-@click.option("--steps", type=click.IntRange(min=1), default=multi30k.STEPS, show_default=True,
-              help="Updates; 453 of them show every pair once.")
+@click.option("--model", type=click.Choice(multi30k.MODELS), default="additive", show_default=True,
+              help="rnn: one fixed context, chapter 02; additive: attention, chapter 03; transformer: chapter 05.")
+@click.option("--direction", type=click.Choice(["de-en", "en-de"]), default="de-en", show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), help=f"Updates; 453 of them show every pair once.  [default: {STEPS}]")
 @click.option("--device", help="cuda, mps or cpu; default: the best one present.")
 @click.option("--precision", type=click.Choice(list(PRECISIONS)), default="float32", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for tokenizers and checkpoint.")
 @click.option("--store", metavar="NAME", help="Keep the curve with the course under this name.")
-def train(recipe: str, attention: str, steps: int, device: str | None, precision: str, seed: int, out: Path | None,
-          store: str | None) -> None:
+def train(recipe: str, model: str, direction: str, steps: int | None, device: str | None, precision: str, seed: int,
+          out: Path | None, store: str | None) -> None:
     """Train RECIPE and print BLEU as it grows. Stopped and started again, it goes on from the last checkpoint."""
-    out = out or multi30k.folder(attention)
+    source, target = direction.split("-")
+    out, steps = out or multi30k.folder(model, source, target), steps or multi30k.STEPS[model]
     try:
         chosen = pick_device(device)
-        history = multi30k.run(out, attention=attention, steps=steps, device=device, precision=precision, seed=seed)
+        history = multi30k.run(out, model=model, source=source, target=target, steps=steps, device=device, precision=precision,
+                               seed=seed)
     except (DataError, ValueError) as error:
         raise Failure(str(error)) from None
     except KeyboardInterrupt:
@@ -38,5 +42,5 @@ def train(recipe: str, attention: str, steps: int, device: str | None, precision
     if history.evaluations:
         click.echo(f"{history.tokens / history.seconds[-1]:,.0f} words a second; model in {out}")
     if store:
-        settings = {"recipe": recipe, "attention": attention, "steps": steps, "precision": precision, "seed": seed}
-        click.echo(f"curve in {results.store(store, history, chosen, settings)}")
+        kept = {"recipe": recipe, "model": model, "direction": direction, "steps": steps, "precision": precision, "seed": seed}
+        click.echo(f"curve in {results.store(store, history, chosen, kept)}")
