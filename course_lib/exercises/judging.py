@@ -5,7 +5,7 @@ the judge knows what the student thought and says so. Otherwise it says where th
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -60,11 +60,17 @@ class Answered:
 
 @dataclass(frozen=True)
 class ArrayExaminer:
-    """Examine functions that return the arrays `names`; `differs` may replace the plain comparison."""
+    """Examine functions that return the arrays `names`; `differs` may replace the plain comparison.
+
+    `advice` says what to look at next where no misconception is known and only numbers differ; `kinds` are
+    the dtypes that the text asks for, "bool" or "int64", by name: another one with the values is a remark.
+    """
 
     names: tuple[str, ...]
     wrongs: tuple[Wrong | Symptom, ...]
     differs: Callable[[tuple[str, ...], Case, Arrays, Arrays], str] | None = None
+    advice: Callable[[Case, Arrays, Arrays], str] | None = None
+    kinds: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Output]) -> Finding:
         differs = self.differs or (lambda names, case, got, expected: difference(names, got, expected))
@@ -80,11 +86,33 @@ class ArrayExaminer:
         for case, problem in zip(cases, problems, strict=True):
             holds[case.group] &= not problem
         if not any(problems):
-            return Finding(holds)
+            return Finding(holds, next(filter(None, map(self.remark, outputs)), ""))
         if found := self.diagnose(parsed):
             return Finding(holds, *found)
         case, problem = next((c, p) for c, p in zip(cases, problems, strict=True) if p)
-        return Finding(holds, f"{case.note}: {problem}" if case.note else problem)
+        start = f"{case.note}: " if case.note else ""
+        return Finding(holds, start + problem + self.next_step(case, parsed))
+
+    def remark(self, output: Output) -> str:
+        """What to say about an output whose values are right."""
+        if output.message:
+            return output.message
+        items = (output.value,) if len(self.names) == 1 else output.value
+        for name, item in zip(self.names, items, strict=True):
+            due, came = self.kinds.get(name), np.asarray(item).dtype
+            if due and came.kind not in {"bool": "b", "int64": "iu"}[due]:
+                return f"the values are right, but {name} has dtype {came}, where the text asks for {due}"
+        return ""
+
+    def next_step(self, case: Case, answers: Sequence[Answered]) -> str:
+        """The advice on a case, as an addition to a message, if the answer has the shapes that are due."""
+        answer = next((answer for answer in answers if answer.case is case), None)
+        if not self.advice or answer is None or [g.shape for g in answer.got] != [
+            e.shape for e in answer.expected
+        ]:
+            return ""
+        advice = self.advice(case, answer.got, answer.expected)
+        return f". {advice}" if advice else ""
 
     def parse(self, output: Output) -> tuple[Arrays, str]:
         """The arrays of an output, or what is wrong with it."""
@@ -100,14 +128,17 @@ class ArrayExaminer:
     def diagnose(self, answers: Sequence[Answered]) -> tuple[str, str] | None:
         """(message, name) of the misconception that gives the student's result most often.
 
-        It has to do so at least once where the student is wrong. Cases that the student has right count, too:
-        a misconception that fails there is not this student's.
+        It has to do so on at least half of what the student has wrong, or it may be chance: with the gates
+        wide open many a wrong cell gives the same. Cases that the student has right count, too: a wrong
+        function that gives something else on most of all cases is not this student's.
         """
+        off = sum(not answer.right for answer in answers)
         best: tuple[int, Wrong | Symptom | None, Answered | None] = (0, None, None)
         for wrong in self.wrongs:
             explained = [answer for answer in answers if wrong.explains(self.names, answer.case, answer.got)]
             failing = [answer for answer in explained if not answer.right]
-            if failing and len(explained) > best[0]:
+            few = 2 * len(failing) < off or (isinstance(wrong, Wrong) and 2 * len(explained) < len(answers))
+            if failing and not few and len(explained) > best[0]:
                 best = (len(explained), wrong, failing[0])
         _, wrong, answer = best
         if wrong is None or answer is None:
@@ -131,7 +162,12 @@ def run(function: Callable, case: Case, widen: bool = False) -> Any:
 def arrays_of(value: Any, names: tuple[str, ...]) -> Arrays:
     """Plain data → one float array per name. Raises ValueError in words for anything that is not numbers."""
     if len(names) == 1:
-        return (_array(value, names[0]),)
+        try:
+            return (_array(value, names[0]),)
+        except ValueError:
+            if isinstance(value, tuple) and len(value) > 1:
+                raise ValueError(f"you return {len(value)} values, expected {names[0]} alone") from None
+            raise
     if not isinstance(value, (tuple, list)) or len(value) != len(names):
         came = f"{len(value)} values" if isinstance(value, (tuple, list)) else kind(value)
         raise ValueError(f"expected {len(names)} values, ({', '.join(names)}), got {came}")
@@ -175,16 +211,22 @@ def _off(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
         return ~(equal | (np.abs(got - expected) <= tolerance))
 
 
+def first_off(got: np.ndarray, expected: np.ndarray) -> tuple[int, ...]:
+    """The first index at which two arrays of one shape differ; there has to be one."""
+    return tuple(int(i) for i in np.argwhere(_off(got, expected))[0])
+
+
 def difference(names: tuple[str, ...], got: Arrays, expected: Arrays) -> str:
     """Where `got` first differs from `expected`, in words; "" if nowhere."""
     for name, g, e in zip(names, got, expected, strict=True):
         if e.ndim == 0 and g.size == 1:
             g = g.reshape(())
         if g.shape != e.shape:
-            return f"{name} has shape {g.shape}, expected {e.shape}"
-        off = _off(g, e)
-        if off.any():
-            at = tuple(int(i) for i in np.argwhere(off)[0])
+            several = len(names) == 1 and e.ndim and g.ndim and len(g) > 1 and g.shape[1:] == e.shape
+            more = f": do you return {len(g)} values?" if several else "" if e.ndim else ", a single number"
+            return f"{name} has shape {g.shape}, expected {e.shape}{more}"
+        if _off(g, e).any():
+            at = first_off(g, e)
             place = f"{name}[{', '.join(map(str, at))}]" if at else name
             said, due = number(g[at]), number(e[at])
             if said == due:

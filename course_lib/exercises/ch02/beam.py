@@ -98,6 +98,8 @@ def _greedy_message(case: Case, got: Arrays, expected: Arrays) -> str:
     )
 
 
+_ORDER = "The right continuations in the wrong order: sort them, best first."
+
 WRONGS = (
     Wrong("best of each beam", _greedy_beams, _greedy_message),
     Wrong(
@@ -149,11 +151,23 @@ WRONGS = (
         "You add probabilities to log-probabilities: log_probs are logarithms already.",
     ),
     Wrong(
+        "probabilities returned",
+        _beam_with(_sum, lambda b, at, k, words: (b.exp(), at // words, at % words)),
+        "The right continuations, but you return probabilities, not log-probabilities: no exp at the end. "
+        "Over many words the product of probabilities underflows to 0; the sum of logarithms does not.",
+    ),
+    Wrong(
+        "place, not token",
+        _beam_with(_sum, lambda b, at, k, words: (b, at // words, at)),
+        "Your tokens are places in the flattened (k, V) table: word number p % V stands at place p.",
+    ),
+    Wrong(
         "worst kept",
         _beam_with(_sum, largest=False),
         "You keep the worst continuations. Log-probabilities are negative: best is largest, nearest to 0.",
     ),
-    Wrong("not sorted", _unsorted, "The right continuations in the wrong order: sort them, best first."),
+    Wrong("not sorted", _unsorted, _ORDER),
+    Wrong("not sorted", lambda s, p: tuple(part.flip(0) for part in reference(s, p)), _ORDER),
 )
 
 
@@ -170,6 +184,8 @@ EXERCISE = Exercise(
         Property("hard", "a beam of one, k = V, float64, non-contiguous"),
     ),
     draw,
-    ArrayExaminer(("new_scores", "parents", "tokens"), WRONGS),
+    ArrayExaminer(
+        ("new_scores", "parents", "tokens"), WRONGS, kinds={"parents": "int64", "tokens": "int64"}
+    ),
     reference,
 )

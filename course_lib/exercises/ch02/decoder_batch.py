@@ -67,6 +67,23 @@ def _batch_with(
     return make
 
 
+def _padded_with_0(targets, bos, eos, pad):
+    return reference(targets, bos, eos, 0)
+
+
+def _padded_left(targets, bos, eos, pad):
+    def left(rows: list[list[int]], fill: int) -> Tensor:
+        return _rows([row[::-1] for row in rows], fill).flip(1)
+
+    target_in, target_out = [[bos, *row] for row in targets], [[*row, eos] for row in targets]
+    return left(target_in, pad), left(target_out, pad), left([[1] * len(row) for row in target_in], 0).bool()
+
+
+def _mask_turned(targets, bos, eos, pad):
+    target_in, target_out, mask = reference(targets, bos, eos, pad)
+    return target_in, target_out, ~mask
+
+
 def _eos_after_padding(targets, bos, eos, pad):
     target_in, _, mask = reference(targets, bos, eos, pad)
     words = _rows(targets, pad)
@@ -128,6 +145,21 @@ WRONGS = (
         "then pad.",
     ),
     Wrong(
+        "mask turned round",
+        _mask_turned,
+        "The mask is turned round: True is where target_out is real, a word or <eos>.",
+    ),
+    Wrong(
+        "padded with 0",
+        _padded_with_0,
+        "You pad with 0. Which id <pad> has is for the argument pad to say.",
+    ),
+    Wrong(
+        "padded on the left",
+        _padded_left,
+        "You pad on the left. A sentence starts at step 0, and the padding comes after it.",
+    ),
+    Wrong(
         "mask drops <eos>",
         _batch_with(lambda row, b, e: [b, *row], lambda row, b, e: [*row, e], short=1),
         "Your mask leaves <eos> out, so stopping is never trained and the model runs on.",
@@ -154,6 +186,11 @@ EXERCISE = Exercise(
         Property("hard", "one word, other special ids, pad = eos"),
     ),
     draw,
-    ArrayExaminer(("target_in", "target_out", "mask"), WRONGS, _batch_differs),
+    ArrayExaminer(
+        ("target_in", "target_out", "mask"),
+        WRONGS,
+        _batch_differs,
+        kinds={"target_in": "int64", "target_out": "int64", "mask": "bool"},
+    ),
     reference,
 )

@@ -137,10 +137,10 @@ def examine(exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Output]
     """Points by the share of blind words that are right; below the mark, the reason."""
     case, output = cases[0], outputs[0]
     entries = output.value
-    if output.status != "value" or not isinstance(entries, dict):
-        return Finding(
-            {}, output.message or f"expected a dict from German to English words, got {kind(entries)}"
-        )
+    if output.status != "value":
+        return Finding({}, output.message)
+    if not isinstance(entries, dict):
+        return Finding({}, f"expected a dict from German to English words, got {kind(entries)}")
     odd = next(((k, v) for k, v in entries.items() if not (isinstance(k, str) and isinstance(v, str))), None)
     if odd is not None or not entries:
         kinds = f"{kind(odd[0])} → {kind(odd[1])}" if odd else "no entry at all"

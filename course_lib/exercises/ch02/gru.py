@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from course_lib.exercises.judging import ArrayExaminer, Arrays, Wrong, number
+from course_lib.exercises.judging import ArrayExaminer, Arrays, Wrong, first_off, number
 from course_lib.exercises.spec import Case, Exercise, Property
 from course_lib.recurrent import GRUCell
 
@@ -63,14 +63,18 @@ def draw(rng: np.random.Generator) -> list[Case]:
     ]
 
 
-def _gru_with(last: Callable[..., Tensor], order: Sequence[int] = (0, 1, 2)) -> Callable[..., Tensor]:
-    """A wrong GRU: gates in another `order`, or another `last` line of r, z, i, s, h and n's rows of U, c."""
+def _gru_with(
+    last: Callable[..., Tensor],
+    order: Sequence[int] = (0, 1, 2),
+    squash: Callable[[Tensor], Tensor] = torch.sigmoid,
+) -> Callable[..., Tensor]:
+    """A wrong GRU: another gate `order` or `squash`, or another `last` of r, z, i, s, h, n's rows of U, c."""
 
     def step(x, h, W, U, b, c):
         d = h.shape[1]
         W, U, b, c = (torch.cat([a[k * d : (k + 1) * d] for k in order]) for a in (W, U, b, c))
         i, s = x @ W.T + b, h @ U.T
-        r, z = (i + s + c)[:, : 2 * d].sigmoid().chunk(2, dim=1)
+        r, z = squash((i + s + c)[:, : 2 * d]).chunk(2, dim=1)
         return last(r, z, i[:, 2 * d :], s[:, 2 * d :], h, U[2 * d :], c[2 * d :])
 
     return step
@@ -80,16 +84,29 @@ def _right_end(r, z, i, s, h, U, c):
     return torch.lerp(torch.tanh(i + r * (s + c)), h, z)
 
 
+def _gates(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """r, z and n on a case, (B, H) each."""
+    x, h, W, U, b, c = (np.asarray(value, np.float64) for value in case.args.values())
+    i, s = np.split(x @ W.T + b, 3, axis=1), np.split(h @ U.T + c, 3, axis=1)
+    r, z = (0.5 * (1 + np.tanh((i[k] + s[k]) / 2)) for k in (0, 1))
+    return r, z, np.tanh(i[2] + r * s[2])
+
+
 def _swapped_message(case: Case, got: Arrays, expected: Arrays) -> str:
-    args = {name: torch.from_numpy(np.ascontiguousarray(a)).double() for name, a in case.args.items()}
-    d = args["h"].shape[1]
-    z = (args["x"] @ args["W"].T + args["b"] + args["h"] @ args["U"].T + args["c"])[:, d : 2 * d].sigmoid()
-    at = divmod(int(z.argmax()), d)
+    z, h = _gates(case)[1], case.args["h"]
+    at = np.unravel_index(z.argmax(), z.shape)
     return (
         "z and 1 − z are swapped. In PyTorch's convention z keeps the old state, h′ = (1 − z) n + z h: "
-        f"where z = {number(z[at])} the state should go from {number(args['h'][at])} to "
+        f"where z = {number(z[at])} the state should go from {number(h[at])} to "
         f"{number(expected[0][at])}, yours goes to {number(got[0][at])}."
     )
+
+
+def _compare_gates(case: Case, got: Arrays, expected: Arrays) -> str:
+    """What to look at where no misconception is known: which of the three gates is another one?"""
+    at = first_off(got[0], expected[0])
+    r, z, n = (number(gate[at]) for gate in _gates(case))
+    return f"There r = {r}, z = {z}, n = {n} and h = {number(case.args['h'][at])}: print yours, gate by gate"
 
 
 WRONGS = (
@@ -145,9 +162,35 @@ WRONGS = (
         "You return the candidate n. The new state mixes it with the old one: h′ = (1 − z) n + z h.",
     ),
     Wrong(
+        "reset on the input",
+        _gru_with(lambda r, z, i, s, h, U, c: torch.lerp(torch.tanh(r * i + s + c), h, z)),
+        "The reset gate acts on W x + b, the input. It has to act on U h + c: it decides what of the old "
+        "state the candidate may see.",
+    ),
+    Wrong(
+        "reset on everything",
+        _gru_with(lambda r, z, i, s, h, U, c: torch.lerp(torch.tanh(r * (i + s + c)), h, z)),
+        "The reset gate acts on the whole sum. It has to act on U h + c alone, the part of the old state.",
+    ),
+    Wrong(
         "no recurrent bias",
         lambda x, h, W, U, b, c: reference(x, h, W, U, b, 0 * c),
         "The recurrent bias c is missing: PyTorch's GRU has two biases, b beside W x and c beside U h.",
+    ),
+    Wrong(
+        "no input bias",
+        lambda x, h, W, U, b, c: reference(x, h, W, U, 0 * b, c),
+        "The bias b is missing: PyTorch's GRU has two biases, b beside W x and c beside U h.",
+    ),
+    Wrong(
+        "gates without sigmoid",
+        _gru_with(_right_end, squash=lambda gates: gates),
+        "Your gates r and z have no sigmoid: a gate is a share, between 0 and 1.",
+    ),
+    Wrong(
+        "tanh gates",
+        _gru_with(_right_end, squash=torch.tanh),
+        "Your gates go through tanh, so they can be negative: a gate is a share, between 0 and 1, a sigmoid.",
     ),
 )
 
@@ -165,6 +208,6 @@ EXERCISE = Exercise(
         Property("hard", "batch of one, float64, non-contiguous and large inputs"),
     ),
     draw,
-    ArrayExaminer(("h_new",), WRONGS),
+    ArrayExaminer(("h_new",), WRONGS, advice=_compare_gates),
     reference,
 )
