@@ -3,6 +3,7 @@
 The messages name a misconception or say in which direction to look; they never print the answer.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,8 @@ class PredictionExaminer:
         given = output.value
         said = {item.key: self._say(item, given.get(item.key), expected[item.key]) for item in self.items}
         messages = [f"{key}: {message}" for key, message in said.items() if message]
+        if odd := [str(key) for key in given if key not in said]:
+            messages.append(f"{odd[0][:40]!r} is none of the keys {', '.join(said)}")
         known = (item.key for item in self.items if any(said[item.key] == text for _, text in item.wrongs))
         return Finding(
             {key: not message for key, message in said.items()}, "\n  → ".join(messages), next(known, "")
@@ -54,19 +57,23 @@ class PredictionExaminer:
             given = {True: "yes", False: "no"}.get(given) if isinstance(given, bool) else given
             if not isinstance(given, str):
                 return 'expected a word, "yes" or "no"'
-            given = given.strip().strip(".").lower()
+            given = given.strip().strip(".!").lower()
             known = dict(item.wrongs)
             return "" if given == wanted else known.get(given, f'{given[:40]!r} is not one of "yes" and "no"')
         got = _numbers(given)
         if got is None or got.shape != np.shape(wanted):
             due = f"{len(wanted)} numbers" if isinstance(wanted, tuple) else "a number"
-            return f"expected {due}, got {_shown(given)}"
+            single = got is not None and not got.ndim
+            return f"expected {due}, got {'one number' if single else _shown(given)}"
         if _near(got, wanted, item.tolerance):
             return ""
+        if not item.tolerance and np.isfinite(got).all() and (got % 1).any():
+            return f"{_shown(given)} is not a whole number; a whole number is asked"
         for value, message in item.wrongs:
             if _near(got, value, max(item.tolerance, 1e-9)):
                 return message
-        return _direction(got, np.asarray(wanted), item.tolerance)
+        exact = np.asarray(wanted)
+        return _rounded_wrongly(got, exact, item.tolerance) or _direction(got, exact, item.tolerance)
 
 
 def _numbers(given: Any) -> np.ndarray | None:
@@ -81,6 +88,27 @@ def _numbers(given: Any) -> np.ndarray | None:
 
 def _near(got: np.ndarray, wanted: Wanted, tolerance: float) -> bool:
     return bool((np.abs(got - np.asarray(wanted)) <= tolerance).all())
+
+
+def _rounded_wrongly(got: np.ndarray, wanted: np.ndarray, tolerance: float) -> str:
+    """What to say to the right numbers in per cent, cut off, or with too few digits; "" to others."""
+    if not tolerance:
+        return ""
+    decimals = math.floor(-math.log10(tolerance))
+    if (np.abs(wanted) <= 1).all() and _near(got, 100 * wanted, 100 * tolerance):
+        return "that is in per cent; asked are shares, between 0 and 1"
+    right = np.abs(got - wanted) <= tolerance
+    cut = np.trunc(wanted * 10**decimals) / 10**decimals
+    if (right | (np.abs(got - cut) < 1e-6)).all():
+        return f"that is cut off after {_digits(decimals)}: round, do not truncate"
+    coarse = np.round(wanted, decimals - 1)
+    if (right | (np.abs(got - coarse) < 1e-6) & (coarse != 0)).all():
+        return f"that is rounded to fewer digits than asked: give {_digits(decimals)}"
+    return ""
+
+
+def _digits(decimals: int) -> str:
+    return f"{decimals} decimal{'s' if decimals > 1 else ''}"
 
 
 def _direction(got: np.ndarray, wanted: np.ndarray, tolerance: float) -> str:

@@ -162,7 +162,7 @@ def rate_counted(predicted, sure, possible):
     for a, s, p in zip(predicted, sure, possible, strict=True):
         hits += sum(link in s for link in a) + sum(link in s or link in p for link in a)
         links += len(a) + len(s)
-    return 1 - hits / links
+    return 1 - hits / links if links else 0.0
 
 
 def rate_flattened(predicted, sure, possible):
@@ -170,7 +170,8 @@ def rate_flattened(predicted, sure, possible):
         return {(n, *link) for n, group in enumerate(groups) for link in group}
 
     a, s = name(predicted), name(sure)
-    return torch.tensor(1 - (len(a & s) + len(a & (name(possible) | s))) / (len(a) + len(s)))
+    hits = len(a & s) + len(a & (name(possible) | s))
+    return torch.tensor(1 - hits / max(len(a) + len(s), 1)) if a | s else torch.tensor(0)
 
 
 def rate_turned(predicted, sure, possible):
@@ -358,7 +359,11 @@ def test_3_3_accepts_rounded_and_exact_answers(judge, answer):
         ("weights", [1, 2, 3], "divide"),
         ("weights", [0, 0, 1], "hard maximum"),
         ("weights", [0.1, 0.1, 0.1], "sum to 0.3"),
-        ("weights", [0.2, 0.3, 0.5], "large"),
+        ("weights", [0.3, 0.2, 0.5], "large"),
+        ("weights", [0.2, 0.3, 0.5], "give 2 decimals"),
+        ("weights", [0.16, 0.33, 0.5], "round, do not truncate"),
+        ("third_masked", [0.33, 0.66, 0], "round, do not truncate"),
+        ("doubled", [0.07, 0.28, 0.64], "round, do not truncate"),
         ("third_masked", [0.17, 0.33, 0], "before the softmax"),
         ("third_masked", [0.25, 0.5, 0.25], "exp(0) = 1"),
         ("third_masked", [0.17, 0.33, 0.5], "still has"),

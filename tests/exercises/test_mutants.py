@@ -61,7 +61,7 @@ def alignment_error_rate(predicted, sure, possible):
     for a, s, p in zip(predicted, sure, possible, strict=True):
         hits = hits + len(a & s) + len(a & (p | s))
         total = total + len(a) + len(s)
-    return 1 - hits / total
+    return 1 - hits / total if total > 0 else 0.0
 
 
 def reverse_within(x, lengths):

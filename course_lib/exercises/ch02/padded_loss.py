@@ -6,9 +6,11 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.exercises.judging import ArrayExaminer, Arrays, Wrong, number
+from course_lib.exercises.judging import ArrayExaminer, Arrays, Symptom, Wrong, number
 from course_lib.exercises.spec import Case, Exercise, Property
 from course_lib.losses import token_cross_entropy
+
+LARGE = "logits of size 200"
 
 
 def reference(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
@@ -44,12 +46,25 @@ def draw(rng: np.random.Generator) -> list[Case]:
         infinite,
         _loss_case(rng, "hard", (1, 5, 0), "a row with no token at all"),
         _loss_case(rng, "hard", (1,), "one token", dtype="float64"),
-        _loss_case(rng, "hard", (5, 2), "logits of size 200", scale=200),
+        _loss_case(rng, "hard", (5, 2), LARGE, scale=200),
     ]
 
 
 def _nll(logits: Tensor, targets: Tensor, dim: int = -1) -> Tensor:
     return -logits.log_softmax(dim).gather(-1, targets[..., None]).squeeze(-1)  # (B, T)
+
+
+def _nan_at_padding(case: Case, got: Arrays) -> bool:
+    mask = case.args["mask"]
+    other_reason = case.note == LARGE or not mask.any(1).all()  # a row's own mean of nothing
+    return not mask.all() and not other_reason and bool(np.isnan(got[0]).any())
+
+
+def _compare_sums(case: Case, got: Arrays, expected: Arrays) -> str:
+    """What to look at where no misconception is known: the sum or the count?"""
+    count = int(case.args["mask"].sum())
+    total = number(expected[0] * count)
+    return f"There −log p adds up to {total} over {count} real words: print your sum and count"
 
 
 def _over_all_message(case: Case, got: Arrays, expected: Arrays) -> str:
@@ -69,6 +84,8 @@ def _divided_message(case: Case, got: Arrays, expected: Arrays) -> str:
         "Longer padding would look like learning."
     )
 
+
+_TURNED = "The mask is turned round: you average over the padding, not over the words. True means: counts."
 
 WRONGS = (
     Wrong("padding counted", lambda l, t, m: _nll(l, t).mean(), _over_all_message),
@@ -119,8 +136,35 @@ WRONGS = (
     Wrong(
         "padding multiplied by 0",
         lambda l, t, m: (_nll(l, t) * m).sum() / m.sum(),
-        "You multiply the loss at the padding by 0. Usually that is enough, but 0 · ∞ is NaN: "
-        "select the real tokens (loss[mask]) or fill the others (masked_fill).",
+        "You multiply the loss at the padding by 0. Usually that is enough, but 0 · ∞ is NaN. Select the "
+        "real tokens first, logits[mask] and targets[mask], and take the softmax of these: to drop the "
+        "padding after it mends the loss, but can leave NaN in the gradient.",
+    ),
+    Symptom(
+        "NaN at the padding",
+        _nan_at_padding,
+        "Where there is padding your loss is NaN: 0 · NaN is NaN, too. Select the real tokens first, "
+        "logits[mask] and targets[mask], and take the softmax of these.",
+    ),
+    Symptom(
+        "overflow",
+        lambda case, got: case.note == LARGE and not np.isfinite(got[0]).all(),
+        "exp of a large logit overflows, and the logarithm of a probability that is 0 is −∞: log_softmax or "
+        "logsumexp do both without leaving the logarithms.",
+    ),
+    Wrong("mask turned round", lambda l, t, m: _nll(l, t)[~m].mean(), _TURNED),
+    Wrong("mask turned round", lambda l, t, m: _nll(l, t).masked_fill(m, 0).sum() / (~m).sum(), _TURNED),
+    Wrong("mask turned round", lambda l, t, m: _nll(l, t).masked_fill(m, 0).sum() / m.sum(), _TURNED),
+    Wrong(
+        "divided by the sentences",
+        lambda l, t, m: _nll(l[m], t[m]).sum() / len(m),
+        "You divide by the number of sentences; the loss is a mean over words, so divide by the number of "
+        "real words.",
+    ),
+    Wrong(
+        "perplexity",
+        lambda l, t, m: _nll(l[m], t[m]).mean().exp(),
+        "You return the perplexity, exp of the loss.",
     ),
     Wrong(
         "target 0 taken for padding",
@@ -143,6 +187,6 @@ EXERCISE = Exercise(
         Property("hard", "infinite logits at the padding, empty rows, one token, large logits"),
     ),
     draw,
-    ArrayExaminer(("loss",), WRONGS),
+    ArrayExaminer(("loss",), WRONGS, advice=_compare_sums),
     reference,
 )

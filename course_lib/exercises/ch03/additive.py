@@ -44,18 +44,8 @@ def _additive_case(
     mask = np.arange(longest) < np.array(lengths)[:, None]
     scores = np.tanh((args["query"] @ args["W"].T)[:, None] + args["keys"] @ args["U"].T) @ args["v"] * mask
     args["v"] *= largest / scores.flat[np.abs(scores).argmax()]
-    return Case(
-        group,
-        {
-            "query": args["query"],
-            "keys": args["keys"],
-            "mask": mask,
-            "W": args["W"],
-            "U": args["U"],
-            "v": args["v"],
-        },
-        note,
-    )
+    order = ("query", "keys", "mask", "W", "U", "v")
+    return Case(group, {name: mask if name == "mask" else args[name] for name in order}, note)
 
 
 def draw(rng: np.random.Generator) -> list[Case]:
@@ -74,7 +64,10 @@ def draw(rng: np.random.Generator) -> list[Case]:
 
 def _additive_differs(names: tuple[str, ...], case: Case, got: Arrays, expected: Arrays) -> str:
     """The plain comparison, but padding must get exactly 0, and the weights are looked at first."""
-    if [g.shape for g in got] == [e.shape for e in expected]:
+    shapes, due = [g.shape for g in got], [e.shape for e in expected]
+    if shapes == due[::-1] != due:
+        return "you return (weights, context), expected (context, weights)"
+    if shapes == due:
         weights, padding = got[1], ~case.args["mask"]
         if np.isnan(weights).any():
             row = int(np.argwhere(np.isnan(weights))[0, 0])
@@ -115,6 +108,16 @@ def _normalised_then_masked(scores, mask):
 
 def _zero_score(scores, mask):
     return (scores * mask).softmax(1)
+
+
+def _padding_alone(case: Case, got: Arrays) -> bool:
+    """True if rows of words and padding give all their weight to the padding."""
+    mask = case.args["mask"]
+    mixed = mask.any(1) & ~mask.all(1)
+    if got[1].shape != mask.shape or not mixed.any():
+        return False
+    weights, words = got[1][mixed], mask[mixed]
+    return bool((np.abs(weights.sum(1) - 1) < 1e-3).all() and np.abs(weights[words]).max() < 1e-3)
 
 
 def _sums_message(case: Case, got: Arrays, expected: Arrays) -> str:
@@ -163,27 +166,23 @@ WRONGS = (
         ),
     ),
     Wrong("no mask", _additive_with(lambda s, m: s.softmax(1)), _leak_message("The mask is not used.")),
-    Wrong(
+    Symptom(
         "mask turned round",
-        _additive_with(lambda s, m: s.masked_fill(m, -torch.inf).softmax(1)),
-        "The mask is turned round: True means may attend, and you attend to the padding alone.",
-    ),
-    Wrong(
-        "mask turned round",
-        _additive_with(lambda s, m: masked_softmax(s, ~m)),
+        _padding_alone,
         "The mask is turned round: True means may attend, and you attend to the padding alone.",
     ),
     Wrong(
         "empty row is NaN",
         _additive_with(lambda s, m: s.masked_fill(~m, -torch.inf).softmax(1)),
-        "A row without a word has only −∞ scores, and 0/0 is NaN. Nothing to attend to means weights 0 "
-        "and context 0: fill them in after the softmax.",
+        "A row without a word leaves nothing to divide by, and 0/0 is NaN, in a softmax of nothing but −∞ as "
+        "well. Nothing to attend to means weights 0 and context 0: fill them in after the softmax.",
     ),
     Wrong(
         "empty row is uniform",
         _additive_with(lambda s, m: s.masked_fill(~m, -1e9).softmax(1)),
         _leak_message(
-            "With one large negative number at every place of an empty row all places are equal again."
+            "A row without a word got equal weights; it has to get zeros. That comes, for instance, from "
+            "filling with one large negative number: in such a row all places are equal again."
         ),
     ),
     Symptom(
@@ -191,6 +190,18 @@ WRONGS = (
         lambda case, got: case.note == LARGE and bool(np.isnan(got[1]).any()),
         "exp of a large score overflows. Take off the row's maximum first, as softmax does; nothing else "
         "changes.",
+    ),
+    Wrong(
+        "masked, then renormalised",
+        _additive_with(lambda s, m: (w := s.softmax(1) * m) / w.sum(1, keepdim=True)),
+        "You mask after the softmax and divide by the new sum. Where padding takes all the weight that sum "
+        "is 0, and always in a row without a word: mask the scores with −∞ before the softmax.",
+    ),
+    Wrong(
+        "tanh of the score",
+        _additive_with(energy=lambda q, k, W, U, v: torch.tanh(((q @ W.T)[:, None] + k @ U.T) @ v)),
+        "The tanh stands outside the product with v. It acts on the A numbers of W s + U h; then v makes one "
+        "score of them.",
     ),
     Wrong(
         "no tanh",

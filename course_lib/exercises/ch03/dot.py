@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from course_lib.attention import DotAttention, Memory
-from course_lib.exercises.judging import ArrayExaminer, Arrays, Wrong, number
+from course_lib.exercises.judging import ArrayExaminer, Arrays, Symptom, Wrong, first_off, number
 from course_lib.exercises.spec import Case, Exercise, Property
+
+LARGE = "scores up to 120"
 
 
 def reference(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -47,7 +49,7 @@ def draw(rng: np.random.Generator) -> list[Case]:
         _dot_case(rng, "values", (3, steps, words, 4, 6)),
         _dot_case(rng, "single", (3, 1, 5, 4, 2), "a single query"),
         _dot_case(rng, "single", (2, 4, 1, 3, 5), "a single key"),
-        _dot_case(rng, "hard", (2, 5, 6, 4, 3), "scores up to 120", largest=120),
+        _dot_case(rng, "hard", (2, 5, 6, 4, 3), LARGE, largest=120),
         _dot_case(rng, "hard", (2, 3, 5, 4, 2), "float64, not contiguous", dtype="float64", layout="F"),
     ]
 
@@ -68,6 +70,16 @@ def _axis_message(case: Case, got: Arrays, expected: Arrays) -> str:
         f"The weights that query 0 gives to the keys sum to {number(sums[0, 0])}, not to 1: here it is not "
         "the keys that compete. It trains all the same, since later layers learn to live with any scale."
     )
+
+
+def _compare_weights(case: Case, got: Arrays, expected: Arrays) -> str:
+    """What to look at where no misconception is known: are the weights others, or what is read?"""
+    b, t, _ = first_off(got[0], expected[0])
+    queries, keys = (case.args[name].astype(np.float64) for name in ("queries", "keys"))
+    scores = keys[b] @ queries[b, t]
+    weights = np.exp(scores - scores.max())
+    row = ", ".join(map(number, weights / weights.sum()))
+    return f"There query {t} of sentence {b} gives the keys the weights {row}: print yours"
 
 
 WRONGS = (
@@ -110,9 +122,30 @@ WRONGS = (
         "(dim 2).",
     ),
     Wrong(
+        "divided by D",
+        lambda q, k, v: (q @ k.transpose(1, 2) / k.shape[2]).softmax(2) @ v,
+        "You divide the scores by D; this is Luong's dot product as it stands.",
+    ),
+    Wrong(
+        "sigmoid",
+        _dot_with(lambda s: s.sigmoid()),
+        "You weigh with a sigmoid, so the keys do not compete and a row sums to anything: softmax.",
+    ),
+    Wrong(
+        "log_softmax",
+        _dot_with(lambda s: s.log_softmax(2)),
+        "You weigh with log-probabilities, which are negative: weights are softmax, not log_softmax.",
+    ),
+    Wrong(
         "keys read",
         _dot_with(lambda s: s.softmax(2), lambda keys, values: keys),
         "You average the keys. Keys are for comparing; what is read are the values.",
+    ),
+    Symptom(
+        "overflow",
+        lambda case, got: case.note == LARGE and not np.isfinite(got[0]).all(),
+        "exp of a large score overflows. Take off the row's maximum first, as softmax does; nothing else "
+        "changes.",
     ),
     Wrong(
         "uniform",
@@ -140,6 +173,6 @@ EXERCISE = Exercise(
         Property("hard", "large scores, float64, non-contiguous"),
     ),
     draw,
-    ArrayExaminer(("output",), WRONGS),
+    ArrayExaminer(("output",), WRONGS, advice=_compare_weights),
     reference,
 )

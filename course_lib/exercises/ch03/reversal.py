@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib.exercises.judging import ArrayExaminer, Arrays, Wrong
+from course_lib.exercises.judging import ArrayExaminer, Arrays, Symptom, Wrong, same
 from course_lib.exercises.spec import Case, Exercise, Property
 
 
@@ -62,14 +62,22 @@ def _flipped_message(case: Case, got: Arrays, expected: Arrays) -> str:
     )
 
 
+def _overwritten(row: Tensor, n: int) -> Tensor:
+    for step in range(n):
+        row[step] = row[n - 1 - step]
+    return row
+
+
+def _padding_lost(case: Case, got: Arrays) -> bool:
+    """True if every word is right and something else is not."""
+    x, lengths = (torch.from_numpy(value) for value in case.args.values())
+    due = reference(x, lengths).numpy()
+    words = np.arange(x.shape[1]) < case.args["lengths"][:, None]
+    return got[0].shape == due.shape and same((got[0][words],), (due[words],)) and not same(got, (due,))
+
+
 WRONGS = (
     Wrong("whole row flipped", lambda x, n: x.flip(1), _flipped_message),
-    Wrong(
-        "padding lost",
-        _rows_by(lambda row, n: torch.cat([row[:n].flip(0), torch.zeros_like(row[n:])])),
-        "The words are right, but what stood at the padding is gone: steps from lengths[b] on stay as "
-        "they are.",
-    ),
     Wrong(
         "off by one",
         _rows_by(lambda row, n: row.flip(0).roll(n + 1 - len(row), 0)),
@@ -85,6 +93,24 @@ WRONGS = (
         _rows_by(lambda row, n: row.flip(0).roll(n - len(row), 0)),
         "The words are right, but the padding is reversed as well: steps from lengths[b] on stay as they "
         "are.",
+    ),
+    Symptom(
+        "padding lost",
+        _padding_lost,
+        "The words are right, but what stood at the padding is gone: steps from lengths[b] on stay as "
+        "they are.",
+    ),
+    Wrong(
+        "overwritten while read",
+        _rows_by(_overwritten),
+        "You write into the row that you still read from: the second half of a sentence finds the first half "
+        "already overwritten. Read from a copy.",
+    ),
+    Wrong(
+        "whole row flipped, then masked",
+        lambda x, n: x.flip(1) * (torch.arange(x.shape[1]) < n[:, None])[..., None],
+        "You flip the whole rows and then cut off what lies beyond the lengths. The words of a short "
+        "sentence are at the end of the flipped row, and that is what you cut.",
     ),
     Wrong(
         "first length for all",
