@@ -18,6 +18,7 @@ from course_lib.attention import (
     scaled_dot_product_attention,
 )
 from course_lib.models.transformer import Transformer, TransformerConfig
+from tests.twins import attention_twins, copy_weights
 
 B, H, T, S, D = 3, 4, 5, 7, 2
 WIDTH = H * D
@@ -48,7 +49,7 @@ def allowed(mask, causal, n_queries=T, n_keys=S):
 
 def grads(inputs, output):
     """Derivatives of one number made of all outputs, by each input."""
-    return torch.autograd.grad((output * random(*output.shape, seed=9, dtype=output.dtype)).sum(), inputs)
+    return torch.autograd.grad((output * random(*output.shape, seed=9, dtype=output.dtype)).sum(), inputs, retain_graph=True)
 
 
 # --- one attention ---------------------------------------------------------------------------------------------------
@@ -141,10 +142,7 @@ def pair(seed=0):
     """Our module and torch's with the same weights."""
     torch.manual_seed(seed)
     ours, theirs = MultiHeadAttention(WIDTH, H).double(), nn.MultiheadAttention(WIDTH, H, batch_first=True).double()
-    with torch.no_grad():
-        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
-        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key_value.bias]))
-        theirs.out_proj.load_state_dict(ours.out.state_dict())
+    copy_weights(attention_twins(ours, theirs))
     return ours, theirs
 
 
@@ -161,11 +159,10 @@ def test_values_and_gradients_equal_torchs_multihead_attention(kind, cross):
                          attn_mask=~allowed(None, True, n)[0, 0] if causal else None)
     close(got, expected)
     inputs = [x, memory] if cross else [x]
-    a = grads([*inputs, ours.query.weight, ours.key_value.weight, ours.query.bias, ours.key_value.bias, *ours.out.parameters()], got)
-    b = grads([*inputs, theirs.in_proj_weight, theirs.in_proj_bias, *theirs.out_proj.parameters()], expected)
-    a = [*a[:-6], torch.cat(a[-6:-4]), torch.cat(a[-4:-2]), *a[-2:]]
-    for one, other in zip(a, b, strict=True):
+    for one, other in zip(grads(inputs, got), grads(inputs, expected)):
         close(one, other)
+    for group, parameter in attention_twins(ours, theirs):
+        close(torch.cat(grads(group, got)), *grads([parameter], expected))
 
 
 def test_what_keys_values_made_of_a_memory_may_stand_for_it():
