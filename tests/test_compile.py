@@ -13,6 +13,7 @@ from course_lib.attention import ATTENTIONS
 from course_lib.data.batching import collate_pairs
 from course_lib.losses import token_cross_entropy
 from course_lib.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from course_lib.models.transformer import Transformer, TransformerConfig
 from course_lib.recurrent import CELLS
 
 BATCH = collate_pairs([([4, 5], [6]), ([7], [])])                       # S = 3, T = 2, padding on both sides
@@ -30,6 +31,11 @@ def forget():
 def build(cell, attention, **more):
     torch.manual_seed(0)
     return Seq2Seq(Seq2SeqConfig(11, 12, 4, 6, 5, cell, attention, bidirectional=attention != "dot", **more)).double()
+
+
+def transformer(norm, positions):
+    torch.manual_seed(0)
+    return Transformer(TransformerConfig(11, 12, 8, 2, 1, 12, 0.0, norm, positions)).double()
 
 
 def same_as_uncompiled(model, backend):
@@ -57,15 +63,28 @@ def test_forward_and_backward_are_one_graph_each(cell, attention):
     same_as_uncompiled(build(cell, attention, tie_embeddings=cell == "gru"), "aot_eager")
 
 
+@pytest.mark.parametrize("norm, positions", [("post", "sinusoidal"), ("pre", "learned"), ("pre", "none")])
+def test_every_transformer_is_one_graph(norm, positions):
+    same_as_uncompiled(transformer(norm, positions), "eager")
+
+
+def test_a_transformer_forward_and_backward_are_one_graph_each():
+    same_as_uncompiled(transformer("post", "sinusoidal"), "aot_eager")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
-def test_generated_code_gives_the_same():
-    same_as_uncompiled(build("gru", "additive"), "inductor")
+@pytest.mark.parametrize("model", [lambda: build("gru", "additive"), lambda: transformer("post", "sinusoidal")],
+                         ids=["seq2seq", "transformer"])
+def test_generated_code_gives_the_same(model):
+    same_as_uncompiled(model(), "inductor")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_generated_code_gives_the_same_on_a_gpu():
-    model, inputs = build("gru", "additive").cuda(), [t.cuda() for t in INPUTS]
+@pytest.mark.parametrize("model", [lambda: build("gru", "additive"), lambda: transformer("post", "sinusoidal")],
+                         ids=["seq2seq", "transformer"])
+def test_generated_code_gives_the_same_on_a_gpu(model):
+    model, inputs = model().cuda(), [t.cuda() for t in INPUTS]
     logits = torch.compile(model, fullgraph=True)(*inputs)
     torch.testing.assert_close(logits, model(*inputs), rtol=0, atol=1e-10)
 

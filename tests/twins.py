@@ -53,10 +53,14 @@ class TorchTransformer(nn.Module):
         super().__init__()
         c, self.ends = model.config, copy.deepcopy(model)
         del self.ends.encoder, self.ends.decoder, self.ends.encoder_norm, self.ends.decoder_norm
-        self.core = nn.Transformer(c.d_model, c.n_heads, c.n_layers, c.n_layers, c.d_ff, c.dropout, batch_first=True,
-                                   norm_first=c.norm == "pre").to(model.output.weight)
-        if c.norm == "post":
-            self.core.encoder.norm = self.core.decoder.norm = None                      # its blocks end in a norm already
+        sizes = (c.d_model, c.n_heads, c.d_ff, c.dropout)
+        encoder, decoder = (kind(*sizes, batch_first=True, norm_first=c.norm == "pre")
+                            for kind in (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer))
+        ends = [nn.LayerNorm(c.d_model) if c.norm == "pre" else None for _ in range(2)]
+        self.core = nn.Transformer(
+            c.d_model, c.n_heads, batch_first=True,
+            custom_encoder=nn.TransformerEncoder(encoder, c.n_layers, ends[0], enable_nested_tensor=False),
+            custom_decoder=nn.TransformerDecoder(decoder, c.n_layers, ends[1])).to(model.output.weight)
         copy_weights(self.core_twins(model))
 
     def core_twins(self, model: Transformer) -> Twins:
