@@ -15,7 +15,6 @@ Wanted: ours ≥ 1.25 × textbook, ours ≥ 0.75 × nn.GRU, and collating a batc
 """
 
 import argparse
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -25,17 +24,17 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from course_lib.attention import masked_softmax  # noqa: E402
-from course_lib.data.batching import PairBatches  # noqa: E402
-from course_lib.losses import seq2seq_loss  # noqa: E402
-from course_lib.models.seq2seq import Seq2Seq, Seq2SeqConfig  # noqa: E402
-from course_lib.training import TrainingConfig, make_optimizer  # noqa: E402
+from course_lib.attention import masked_softmax
+from course_lib.data.batching import PairBatches
+from course_lib.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from course_lib.training import TrainingConfig, make_optimizer
+from tests.bench.common import LENGTHS, random_pairs, run_steps, spread
 
 SIZES = {                                # name: d_embed, vocabulary, batch size
     "small": (128, 500, 64),
     "large": (256, 6000, 128),
 }
-D_HIDDEN, D_ATTENTION, LENGTHS = 256, 128, (8, 16)
+D_HIDDEN, D_ATTENTION = 256, 128
 
 
 class Textbook(nn.Module):
@@ -115,31 +114,6 @@ def make(name: str, d_embed: int, vocab: int) -> nn.Module:
     torch.manual_seed(0)
     model = Seq2Seq(Seq2SeqConfig(vocab, vocab, d_embed, D_HIDDEN, D_ATTENTION, "gru", attention))
     return {"textbook": Textbook, "nn.GRU": TorchGRU}.get(name, lambda m: m)(model)
-
-
-def random_pairs(n: int, vocab: int) -> list[tuple[list[int], list[int]]]:
-    """Random sentence pairs: a source of 8 … 16 words, a target at most two words shorter or longer, as translations are."""
-    g = torch.Generator().manual_seed(0)
-    source = torch.randint(LENGTHS[0], LENGTHS[1] + 1, (n, 1), generator=g)
-    target = source + torch.randint(-2, 3, (n, 1), generator=g)
-    return [tuple(torch.randint(4, vocab, (k,), generator=g).tolist() for k in pair)
-            for pair in torch.cat([source, target], dim=1).tolist()]
-
-
-def run_steps(model: nn.Module, optimizer: torch.optim.Optimizer, batches: list) -> float:
-    """Train on each batch once; seconds."""
-    start = time.perf_counter()
-    for batch in batches:
-        loss, count = seq2seq_loss(model, batch)
-        (loss / count).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return time.perf_counter() - start
-
-
-def spread(values: list[float], form: str = ",.0f") -> str:
-    return f"{statistics.median(values):{form}} ({min(values):{form}} – {max(values):{form}})"
 
 
 def measure(size: str, rounds: int, steps: int) -> None:
