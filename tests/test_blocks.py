@@ -132,6 +132,8 @@ def test_dropout_falls_on_what_a_part_adds_in_training_only(norm):
     plain = DecoderBlock(WIDTH, HEADS, D_FF, 0.0, RESIDUALS[norm]).double()
     plain.load_state_dict(block.state_dict())
     assert torch.equal(block.eval()(x, memory), plain(x, memory))
+    network = shaken(FeedForward(WIDTH, D_FF, 1.0))
+    assert torch.equal(network(x), network.down.bias.expand_as(x))      # nothing of the hidden layer is left
     dropped = RESIDUALS[norm](nn.Linear(WIDTH, WIDTH), WIDTH, 1.0).double()
     close(dropped(x), x if norm == "pre" else nn.functional.layer_norm(x, (WIDTH,)))
 

@@ -302,13 +302,16 @@ def test_the_recorded_weights_are_those_behind_the_output(norm):
 
 def test_the_weights_of_shared_heads_and_of_a_cached_step_are_recorded():
     torch.manual_seed(0)
-    net, cache, x = MultiHeadAttention(WIDTH, H, 2).double(), KVCache(), random(B, T, WIDTH)
+    net, cache, x, passed = MultiHeadAttention(WIDTH, H, 2).double(), KVCache(), random(B, T, WIDTH), []
+    net.kernel.register_forward_hook(lambda module, args, out: passed.append((args[2], out)))
     with record_attention(net) as maps:
         whole = net(x, causal=True)
         pieces = [net(piece, causal=True, cache=cache) for piece in x.split([2, 1, 2], dim=1)]
     close(torch.cat(pieces, dim=1), whole)
     (name, found), = maps.items()
     assert name == "kernel" and [w.shape for w in found] == [(B, H, t, s) for t, s in ((T, T), (2, 2), (1, 3), (2, 5))]
+    for weights, (value, output) in zip(found, passed, strict=True):
+        close(weights @ torch.stack([value[:, h // 2] for h in range(H)], dim=1), output)
     start = 0
     for piece in found[1:]:
         end = start + piece.shape[2]

@@ -1,5 +1,7 @@
 """The Transformer against torch's with the same weights and against decoding without a cache; padding, leaks, order."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from course_lib.data.batching import PairBatch, collate_pairs
 from course_lib.generation import beam_search, greedy
 from course_lib.losses import seq2seq_loss
 from course_lib.models.transformer import Transformer, TransformerConfig
-from course_lib.positional import POSITIONS
+from course_lib.positional import POSITIONS, sinusoids
 from course_lib.runtime import autocast
 from tests.twins import TorchTransformer, Uncached
 
@@ -70,6 +72,18 @@ def test_logits_and_gradients_equal_those_of_torchs_transformer(norm, positions)
     assert ours.keys() == {name.removeprefix("ends.") for name in other} >= {"source_embedding.weight", "target_embedding.weight"}
     for name, grad in ours.items():                                     # all that is left: embeddings, positions
         close(grad, other[f"ends.{name}"])
+
+
+def test_embeddings_times_the_root_of_the_width_and_positions_go_in():
+    model, batch = build(), collate_pairs(PAIRS)
+    got = model.embed(batch.source, model.source_embedding, model.source_positions)
+    for row, words in enumerate(batch.source.tolist()):
+        for place, word in enumerate(words):
+            close(got[row, place], model.source_embedding.weight[word] * math.sqrt(WIDTH) + sinusoids(10, WIDTH)[place])
+    seen = []
+    model.encoder[0].register_forward_pre_hook(lambda block, args: seen.append(args[0]))
+    forward(model, batch)
+    assert torch.equal(*seen, got)
 
 
 # --- free running ------------------------------------------------------------------------------------------------------
@@ -199,11 +213,13 @@ def test_dropout_acts_in_training_only(norm):
     close(model.step(first, state)[0], forward(model, batch)[:, 0])
 
 
-@pytest.mark.parametrize("norm", ["post", "pre"])
-def test_dropout_falls_on_embeddings_and_in_every_block(norm):
-    model = build(norm, dropout=0.5)
-    places = [name for name, m in model.named_modules() if isinstance(m, nn.Dropout) and m.p == 0.5]
-    assert len(places) == 1 + 2 * 3 + 2 * 4 and "dropout" in places     # shared by both embeddings; 3 in a block, 4 with cross
+def test_dropout_falls_on_embeddings_and_in_every_block():
+    model, batch = build(dropout=0.5), collate_pairs(PAIRS)
+    assert sum(isinstance(m, nn.Dropout) and m.p == 0.5 for m in model.modules()) == 1 + 2 * 3 + 2 * 4      # 3 in a block, 4 with cross
+    model.dropout.p = 1.0                                               # the one of both embeddings, positions included
+    for ids, embedding, positions in ((batch.source, model.source_embedding, model.source_positions),
+                                      (batch.target_in, model.target_embedding, model.target_positions)):
+        assert not model.embed(ids, embedding, positions).any()
 
 
 def test_a_fresh_model_is_about_as_unsure_as_it_can_be():
