@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from course_lib.exercises import ch02, ch03
+from course_lib.exercises import ch02, ch03, ch04
 from course_lib.exercises.answers import outputs_of
 from course_lib.exercises.spec import Exercise, Verdict
 
-EXERCISES: dict[str, Exercise] = {exercise.id: exercise for exercise in (*ch02.EXERCISES, *ch03.EXERCISES)}
+CHAPTERS = (ch02, ch03, ch04)
+EXERCISES: dict[str, Exercise] = {asked.id: asked for chapter in CHAPTERS for asked in chapter.EXERCISES}
 
 
 def exercise(id: str) -> Exercise:
