@@ -70,6 +70,30 @@ def reverse_within(x, lengths):
     return torch.take_along_dim(x, source[..., None], dim=1)
 
 
+def attention(query, key, value, mask):
+    scores = query @ key.transpose(2, 3) / query.shape[3] ** 0.5
+    scores = scores if mask is None else scores.masked_fill(~mask, -torch.inf)
+    weights = scores.softmax(dim=3)
+    weights = weights if mask is None else weights.masked_fill(~mask, 0)
+    return weights @ value, weights
+
+
+def split_merge(x, y, n_heads):
+    heads = x.reshape(x.shape[0], x.shape[1], n_heads, x.shape[2] // n_heads).transpose(1, 2)
+    merged = y.transpose(1, 2).reshape(y.shape[0], y.shape[2], y.shape[1] * y.shape[3])
+    return heads, merged
+
+
+def multi_head(x, W_q, W_k, W_v, W_o, n_heads, causal):
+    query = (x @ W_q.T).unflatten(2, (n_heads, -1)).transpose(1, 2)
+    key = (x @ W_k.T).unflatten(2, (n_heads, -1)).transpose(1, 2)
+    value = (x @ W_v.T).unflatten(2, (n_heads, -1)).transpose(1, 2)
+    scores = query @ key.transpose(2, 3) / query.shape[3] ** 0.5
+    if causal:
+        scores = scores.masked_fill(torch.ones(x.shape[1], x.shape[1]).triu(1) > 0, -torch.inf)
+    return (scores.softmax(dim=3) @ value).transpose(1, 2).flatten(2) @ W_o.T
+
+
 ANSWERS = {
     "2.1": gru_step,
     "2.2": masked_loss,
@@ -79,6 +103,9 @@ ANSWERS = {
     "3.2": attend_all,
     "3.4": alignment_error_rate,
     "3.6": reverse_within,
+    "4.1": attention,
+    "4.4": split_merge,
+    "4.6": multi_head,
 }
 OPERATORS = {
     ast.Add: [ast.Sub, ast.Mult],

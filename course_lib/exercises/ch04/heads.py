@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from course_lib.attention import MultiHeadAttention
@@ -115,6 +116,7 @@ WRONGS = (
         lambda x, n: x.unflatten(2, (n, -1)).transpose(1, 2).flatten(0, 1),
         _STACKED,
     ),
+    _splits("heads on the batch axis", lambda x, n: torch.cat(x.chunk(n, dim=2)), _STACKED),
     _splits("heads on the batch axis", lambda x, n: x.reshape(len(x) * n, x.shape[1], -1), _STACKED),
     _splits(
         "heads first",
