@@ -445,7 +445,7 @@ def test_4_5_counts_are_those_of_torch_layers():
         ("4.5", "with_biases", 1_050_112, "One bias is missing"),
         ("4.5", "two_kv_heads", 1_048_576, "Sharing saves"),
         ("4.5", "two_kv_heads", 262_144, "The queries keep their eight heads"),
-        ("4.5", "two_kv_heads", 589_824, "have a map each"),
+        ("4.5", "two_kv_heads", 589_824, "half of that is missing"),
         ("4.5", "two_kv_heads", 655_361, "too large"),
         ("4.5", "scores", 8_000, "square of the length"),
         ("4.5", "scores", 1_000_000, "one head's table"),

@@ -60,7 +60,7 @@ ITEMS = (
         0,
         (
             (4 * _SQUARE, "That is without biases. Every map adds one number to each of its outputs."),
-            (4 * _SQUARE + 512, "One of the four maps has a bias in that; all four have."),
+            (4 * _SQUARE + 512, "That is 512 biases; each of the four maps has so many."),
             (4 * _SQUARE + 3 * 512, "One bias is missing: queries, keys, values and the output have one each."),
             (4 * _SQUARE + 4, "A bias has a number for each output of the map, not one for the whole map."),
             (4 * _SQUARE + 4 * 64, "All heads together have 512 outputs per map, and each has its bias."),
@@ -79,14 +79,13 @@ ITEMS = (
             ),
             (
                 2 * _SQUARE + 512 * 128,
-                "Keys and values have a map each; one of the two is missing.",
+                "Keys and values have a map each, and each leads to two heads of 64; half of that is missing.",
             ),
             (3 * _SQUARE + 512 * 128, "You shrink one of the two: keys and values are both shared."),
             (_SQUARE + 2 * 512 * 128, "The output map is missing, or that of the queries: both have 512 · 512."),
-            (3 * _SQUARE, "That halves keys and values. From 8 heads to 2 they shrink to a quarter."),
             (
-                2 * _SQUARE + 2 * 512 * 64,
-                "That is one shared head of 64; here there are two.",
+                3 * _SQUARE,
+                "Too many: from 8 heads to 2 the maps of keys and of values shrink to a quarter each.",
             ),
             (2 * _SQUARE + 2 * 128 * 128, "Keys and values are made from all 512 numbers of a word."),
             (
@@ -101,9 +100,8 @@ ITEMS = (
         (
             (8_000, "Every word asks every word: the number of pairs grows with the square of the length."),
             (1_000_000, "That is one head's table. Every head has its own."),
-            (64_000_000, "The table is words by words, for each head; heads do not score each other."),
+            (64_000_000, "That is 64 tables of words by words; there is one for each of the eight heads."),
             (512_000_000, "Those are the multiplications behind the scores: 64 for each. Asked is how many scores."),
-            (64_000, "That would be the values of a head; a score is one number for each pair of words."),
             (512_000, "Those are the numbers that the words bring, T · 512; a score belongs to a pair of words."),
             (
                 8 * 500_500,
