@@ -1,5 +1,6 @@
 """Drawn figures: the committed file is what the code draws; nothing overlaps, is cut off, small or pale."""
 
+import math
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from figures import _draw, beam_search, encoder_decoder
+from figures import _draw, beam_search, causal_mask, encoder_decoder, multi_head
 from figures._draw import Drawing, number, width_of
 from figures.additive_attention import SCORES, softmax
 
@@ -164,6 +165,33 @@ def test_attention_weights_are_the_softmax_of_the_scores_shown():
     assert sum(weights) == pytest.approx(1) and weights.index(max(weights)) == SCORES.index(max(SCORES))
     shown = {text.what for text in module("additive_attention").draw().texts}
     assert {f"{w:.2f}" for w in weights} <= shown and sum(round(w, 2) for w in weights) == pytest.approx(1)
+
+
+def check_causal_weights(weights, scores):
+    """Each row against its own definition: exp(s_j) / Σ exp(s_k) over what may be seen, exactly 0 elsewhere."""
+    for i, (row, raw) in enumerate(zip(weights, scores, strict=True)):
+        powers = [math.exp(s) for s in raw[:i + 1]]
+        assert row[:i + 1] == pytest.approx([p / sum(powers) for p in powers])
+        assert len(row) == len(scores) and not any(row[i + 1:])
+
+
+def test_causal_weights_are_the_softmax_of_what_may_be_seen():
+    check_causal_weights(causal_mask.weights(), causal_mask.SCORES)
+    shown = [t.what for t in causal_mask.draw().texts]
+    for row in causal_mask.weights():
+        assert sum(round(w, 2) for w in row) == pytest.approx(1)                # as printed, too
+        assert {f"{w:.2f}" for w in row if w} <= set(shown)
+    assert shown.count("−∞") == shown.count("0") == 10
+
+
+def test_the_three_heads_are_causal_and_look_in_three_ways():
+    strongest = set()
+    for head, scores in zip(multi_head.weights(), multi_head.SCORES, strict=True):
+        check_causal_weights(head, scores)
+        strongest.add(tuple(row.index(max(row)) for row in head))
+    assert strongest == {(0, 0, 1, 2), (0, 1, 2, 3), (0, 0, 0, 0)}              # the one before, itself, the first
+    steps = [name for name, *_ in multi_head.STEPS]
+    assert steps == ["create", "split", "score", "sum", "merge", "project"]
 
 
 def test_decoder_reads_what_it_says_one_step_later():
