@@ -1,0 +1,297 @@
+"""Exercise 5.2, a decoder's sub-layer as a chatbot might write it: three planted bugs, one property for each.
+
+A bug is to be seen whether or not the others are still there, so each has draws in which the others cannot matter:
+pairs of targets that differ in one word, from which on the outputs may differ (whatever the layer does); W_o = 0,
+where the layer adds nothing; and words of mean 0 and variance 1, on which a norm does nothing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from course_lib.attention import causal_mask, scaled_dot_product_attention
+from course_lib.exercises.answers import Output
+from course_lib.exercises.judging import ArrayExaminer, Arrays, difference, number, same
+from course_lib.exercises.spec import Case, Exercise, Finding, Property
+
+NAMES = ("inputs", "outputs")
+WIDE = 64
+
+
+def reference(
+    target: Tensor, embedding: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, W_o: Tensor, bos_id: int
+) -> tuple[Tensor, Tensor]:
+    """The expected value of 5.2: the shift, then x + attention(norm(x)) by the course's attention."""
+    inputs = torch.cat([torch.full_like(target[:, :1], bos_id), target[:, :-1]], dim=1)
+    x = embedding[inputs]
+    normal = F.layer_norm(x, x.shape[-1:])
+    mask = causal_mask(target.shape[1], target.shape[1])
+    found, _ = scaled_dot_product_attention(normal @ W_q.T, normal @ W_k.T, normal @ W_v.T, mask)
+    return inputs, x + found @ W_o.T
+
+
+# ---------------------------------------------------------------- draws
+
+
+def _case(
+    rng: np.random.Generator,
+    role: str,
+    batch: int,
+    steps: int,
+    note: str,
+    sizes: tuple[int, int] = (6, 4),
+    normal: bool = False,
+    dtype: str = "float32",
+    layout: str = "C",
+) -> Case:
+    """`sizes`: the width C of a word and the width D of queries, keys and values; `normal`: words of variance 1."""
+    (width, head), vocab = sizes, 12
+    x = rng.standard_normal((vocab, width))
+    if normal:
+        x = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+    else:
+        x = x * rng.uniform(2, 4, (vocab, 1)) + rng.uniform(1, 3, (vocab, 1))
+    target = np.stack([rng.permutation(np.arange(1, vocab))[:steps] for _ in range(batch)])
+    args = {"target": target, "embedding": np.asarray(x, dtype, layout)}
+    for name, shape in (("W_q", (head, width)), ("W_k", (head, width)), ("W_v", (head, width)), ("W_o", (width, head))):
+        scale = (0 if role == "carried" and name == "W_o" else 1.5) / shape[1] ** 0.5
+        args[name] = np.asarray(scale * rng.standard_normal(shape), dtype, layout)
+    args["bos_id"] = 0
+    return Case("", args, note, {"role": role})
+
+
+def _twin(rng: np.random.Generator, case: Case, place: int) -> Case:
+    """The same case with another word at one place of every target."""
+    target = case.args["target"].copy()
+    for row in target:
+        row[place] = rng.choice(np.setdiff1d(np.arange(1, 12), row))
+    note = f"{case.note}, another word at place {place}"
+    return Case("", {**case.args, "target": target}, note, {"role": "twin", "place": place})
+
+
+def draw(rng: np.random.Generator) -> list[Case]:
+    """Ordinary words and their twins; a layer that adds nothing; words on which a norm does nothing; hard ones."""
+    steps = int(rng.integers(4, 7))
+    first, second = (
+        _case(rng, "ordinary", 2, steps, f"{steps} words"),
+        _case(rng, "ordinary", 5, 5, "5 words of 5 numbers", (5, 5)),
+    )
+    return [
+        first,
+        _twin(rng, first, int(rng.integers(1, steps - 1))),
+        second,
+        _twin(rng, second, 0),
+        _case(rng, "carried", 2, 5, "W_o = 0"),
+        _case(rng, "wide", 3, 8, f"D = {WIDE}", (24, WIDE), normal=True),
+        _case(rng, "narrow", 3, 8, "D = 3", (24, 3), normal=True),
+        _case(rng, "other", 2, 1, "one word"),
+        _case(rng, "other", 1, 4, "float64, not contiguous", dtype="float64", layout="F"),
+    ]
+
+
+# ---------------------------------------------------------------- what an answer may have done
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One case with what the answer gave on it."""
+
+    case: Case
+    inputs: np.ndarray
+    outputs: np.ndarray
+
+    @property
+    def expected(self) -> Arrays:
+        return tuple(part.numpy() for part in reference(*_tensors(self.case)))
+
+    def read(self) -> Iterator[np.ndarray]:
+        """The word ids that the answer may have worked with: those it returned, the targets, the right ones."""
+        target, due = self.case.args["target"], self.expected[0].astype(int)
+        given = self.inputs.astype(int) if np.isin(self.inputs, np.arange(12)).all() else due
+        yield from {ids.tobytes(): ids for ids in (given, due, target)}.values()
+
+
+def _tensors(case: Case) -> list:
+    given = [torch.from_numpy(np.array(v)) if isinstance(v, np.ndarray) else v for v in case.args.values()]
+    return [v.double() if torch.is_tensor(v) and v.is_floating_point() else v for v in given]
+
+
+def _plain(x: Tensor) -> Tensor:
+    return x
+
+
+def _norm(x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:])
+
+
+# What goes into the layer, what is carried past it, and what becomes of the sum.
+SUMS: dict[str, tuple[Callable, Callable, Callable]] = {
+    "pre-norm": (_norm, _plain, _plain),
+    "normalised first": (_norm, _norm, _plain),
+    "post-norm": (_plain, _plain, _norm),
+    "norms on both sides": (_norm, _plain, _norm),
+    "no norm": (_plain, _plain, _plain),
+    "nothing carried": (_norm, torch.zeros_like, _plain),
+}
+SCALES: dict[str, Callable[[int, int], float]] = {
+    "scaled": lambda head, width: head**-0.5,
+    "not scaled": lambda head, width: 1.0,
+    "divided by D": lambda head, width: 1 / head,
+    "divided by √C": lambda head, width: width**-0.5,
+}
+
+
+def _candidate(seen: Seen, ids: np.ndarray, sum_: str, scale: str) -> tuple[np.ndarray, np.ndarray]:
+    """The outputs of one way to go wrong (or none), and the weights inside, both for words `ids`."""
+    before, past, after = SUMS[sum_]
+    _, embedding, W_q, W_k, W_v, W_o, _ = _tensors(seen.case)
+    x = embedding[torch.from_numpy(ids.copy())]
+    query, key, value = (before(x) @ W.T for W in (W_q, W_k, W_v))
+    query = query * SCALES[scale](*W_q.shape) * W_q.shape[0] ** 0.5  # attention divides by √D itself
+    found, weights = scaled_dot_product_attention(query, key, value, causal_mask(ids.shape[1], ids.shape[1]))
+    return after(past(x) + found @ W_o.T).numpy(), weights.numpy()
+
+
+def _matches(seen: Seen, scale: str, sums: tuple[str, ...] = tuple(SUMS)) -> bool:
+    return any(
+        same((seen.outputs,), (_candidate(seen, ids, sum_, scale)[0],)) for sum_ in sums for ids in seen.read()
+    )
+
+
+# ---------------------------------------------------------------- the three properties
+
+
+def reads_ahead(given: list[Seen]) -> tuple[str, str]:
+    """Bug 1, the shift: what stands at place t comes from <bos> and the words before t. (symptom, name) or ("", "")."""
+    for seen in given:
+        target, due = seen.case.args["target"], seen.expected[0]
+        if not same((seen.inputs,), (due,)):
+            b, t = np.argwhere(seen.inputs != due)[0]
+            start = f"{seen.case.note}: at place {t} of sentence {b} the decoder has to say word {target[b, t]}"
+            read = number(seen.inputs[b, t])
+            if seen.inputs[b, t] == target[b, t]:
+                return f"{start}, and word {read} is what it reads there", "not shifted"
+            ahead = t + 1 < target.shape[1] and seen.inputs[b, t] == target[b, t + 1]
+            also = ", the word after it" if ahead else ""
+            return f"{start}; it reads {read}{also}", "shifted the wrong way" if ahead else "other inputs"
+    for one, two in pairwise(given):
+        if "place" in two.case.hidden:
+            place = two.case.hidden["place"]
+            gap = np.abs(one.outputs - two.outputs).max(2)[:, : place + 1]
+            if (gap > 1e-3).any() or np.isnan(gap).any():
+                b, t = np.argwhere(~(gap <= 1e-3))[0]
+                return (
+                    f"{one.case.note}: when only the word to be said at place {place} of sentence {b} is another, the "
+                    f"output at place {t} changes by {number(gap[b, t])}: it has been read"
+                ), "reads ahead"
+    return "", ""
+
+
+def carries(given: list[Seen]) -> tuple[str, str]:
+    """Bug 2, the residual: where the layer adds nothing, a word comes out as it went in."""
+    for seen in (s for s in given if s.case.hidden["role"] == "carried"):
+        embedding = seen.case.args["embedding"].astype(np.float64)
+        if any(same((seen.outputs,), (embedding[ids],)) for ids in seen.read()):
+            continue
+        start = f"{seen.case.note}, so that attention adds nothing"
+        if np.abs(seen.outputs).max() <= 1e-6:
+            return f"{start}: nothing at all comes out", "nothing carried"
+        if any(same((seen.outputs,), (_norm(torch.from_numpy(embedding[ids])).numpy(),)) for ids in seen.read()):
+            went, came = (np.linalg.norm(rows[0, 1]) for rows in (embedding[next(seen.read())], seen.outputs))
+            return (
+                f"{start}: the word at place 1 of sentence 0 goes in as a vector of length {number(went)}, and one of "
+                f"length {number(came)} comes out"
+            ), "normalised on the way"
+        due = embedding[next(seen.read())]
+        return f"{start}: {difference(('outputs',), (seen.outputs,), (due,))}", ""
+    return "", ""
+
+
+def attends(given: list[Seen]) -> tuple[str, str]:
+    """Bug 3, the scale: attention inside is chapter 04's, however the word is carried past it."""
+    odd = [seen for seen in given if not _matches(seen, "scaled")]
+    if not odd:
+        return "", ""
+    for scale in list(SCALES)[1:]:
+        wide = next((s for s in odd if s.case.hidden["role"] == "wide"), None)
+        if wide and all(_matches(seen, scale) for seen in given):
+            ids = next(wide.read())
+            large, due = (_candidate(wide, ids, "pre-norm", s)[1][:, 1:].max(2).mean() for s in (scale, "scaled"))
+            return (
+                f"{wide.case.note}: after the first, a word gives {number(large)} of its attention to a single word on "
+                f"average, where {number(due)} is due"
+            ), scale
+    seen = odd[0]
+    due = _candidate(seen, next(seen.read()), "pre-norm", "scaled")[0]
+    return f"{seen.case.note}: {difference(('outputs',), (seen.outputs,), (due,))} for these inputs", ""
+
+
+def _other(given: list[Seen]) -> tuple[str, str]:
+    """What differs though each property holds by itself."""
+    for name in list(SUMS)[1:]:
+        if all(_matches(seen, "scaled", (name,)) for seen in given):
+            return {
+                "no norm": "large words and small ones go into the attention as they are: nothing is normalised",
+            }.get(name, "the norm is in another place"), name
+    for seen in given:
+        if where := difference(NAMES, (seen.inputs, seen.outputs), seen.expected):
+            return f"{seen.case.note}: {where}", ""
+    return "", ""
+
+
+BUGS: tuple[tuple[str, str, Callable[[list[Seen]], tuple[str, str]]], ...] = (
+    ("shift", "no place reads the word that it has to say", reads_ahead),
+    ("residual", "what comes in is carried past the layer as it is", carries),
+    ("scale", "attention as in chapter 04, at any width", attends),
+)
+PARSER = ArrayExaminer(NAMES, (), kinds={"inputs": "int64"})
+
+
+def examine(exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Output]) -> Finding:
+    """Two points for each bug that is gone, and the symptom of each that is left."""
+    given: list[Seen] = []
+    for case, output in zip(cases, outputs, strict=True):
+        got, problem = PARSER.parse(output)
+        if problem := problem or _form(case, got):
+            return Finding({}, f"{case.note}: {problem}")
+        given.append(Seen(case, *got))
+    said = {group: find(given) for group, _, find in BUGS}
+    if not any(message for message, _ in said.values()):
+        said["residual"] = _other(given)
+    messages = [message for message, _ in said.values() if message]
+    name = next((name for _, name in said.values() if name), "")
+    remark = next(filter(None, map(PARSER.remark, outputs)), "") if not messages else ""
+    return Finding({group: not message for group, (message, _) in said.items()}, "\n  → ".join(messages) or remark, name)
+
+
+def _form(case: Case, got: Arrays) -> str:
+    """What is wrong with the shapes of an answer; "" if nothing."""
+    shape = case.args["target"].shape
+    due = (shape, (*shape, case.args["embedding"].shape[1]))
+    if tuple(g.shape for g in got) == due[::-1] != due:
+        return "you return (outputs, inputs), expected (inputs, outputs)"
+    for name, g, wanted in zip(NAMES, got, due, strict=True):
+        if g.shape != wanted:
+            longer = name == "inputs" and g.shape == (shape[0], shape[1] + 1)
+            more = ": one input for each word that is to be said" if longer else ""
+            return f"{name} have shape {g.shape}, expected {wanted}{more}"
+    return "" if np.isfinite(got[0]).all() else "inputs hold NaN or ∞"
+
+
+EXERCISE = Exercise(
+    "5.2",
+    "Three bugs in a plausible Transformer",
+    "debug",
+    4,
+    25,
+    "assemble, mask and shift an encoder–decoder, and find the bugs in another's",
+    tuple(Property(group, text, 2) for group, text, _ in BUGS),
+    draw,
+    examine,
+    reference,
+)
