@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from figures import _draw, beam_search, causal_mask, encoder_decoder, multi_head
+from figures import _draw, beam_search, causal_mask, encoder_decoder, multi_head, transformer
 from figures._draw import Drawing, number, width_of
 from figures.additive_attention import SCORES, softmax
 
@@ -168,7 +168,7 @@ def test_attention_weights_are_the_softmax_of_the_scores_shown():
 
 
 def check_causal_weights(weights, scores):
-    """Each row against its own definition: exp(s_j) / Σ exp(s_k) over what may be seen, exactly 0 elsewhere."""
+    """exp(s_j) / Σ exp(s_k) over what may be seen, exactly 0 elsewhere."""
     for i, (row, raw) in enumerate(zip(weights, scores, strict=True)):
         powers = [math.exp(s) for s in raw[:i + 1]]
         assert row[:i + 1] == pytest.approx([p / sum(powers) for p in powers])
@@ -189,7 +189,7 @@ def test_the_three_heads_are_causal_and_look_in_three_ways():
     for head, scores in zip(multi_head.weights(), multi_head.SCORES, strict=True):
         check_causal_weights(head, scores)
         strongest.add(tuple(row.index(max(row)) for row in head))
-    assert strongest == {(0, 0, 1, 2), (0, 1, 2, 3), (0, 0, 0, 0)}              # the one before, itself, the first
+    assert strongest == {(0, 0, 1, 2), (0, 1, 2, 3), (0, 0, 0, 0)}       # the one before, itself, the first
     steps = [name for name, *_ in multi_head.STEPS]
     assert steps == ["create", "split", "score", "sum", "merge", "project"]
 
@@ -201,6 +201,15 @@ def test_decoder_reads_what_it_says_one_step_later():
     said = [t.what for t in rows[0] if t.left > 500]
     read = [t.what for t in rows[1] if t.left > 500]
     assert said == [*encoder_decoder.TARGET, "<eos>"] and read == ["<bos>", *said[:-1]]
+
+
+def test_the_transformer_reads_what_it_says_one_place_later():
+    low = transformer.LOWER
+    texts = [t for t in transformer.draw().texts if t.size == 14 and t.top > low - 120]
+    texts.sort(key=lambda t: t.top)
+    said = " ".join(t.what for t in texts if t.left > 780 and t.bottom < low - 50).split()
+    read = " ".join(t.what for t in texts if t.left == 24).split()
+    assert said == [*transformer.TARGET, "<eos>"] and read == ["<bos>", *said[:-1]]
 
 
 def test_the_arc_fills_in_the_chapters_that_are_ready():
