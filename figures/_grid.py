@@ -5,7 +5,7 @@ from figures._draw import WHITE, Drawing, Point
 
 def cells(d: Drawing, x: float, y: float, columns: int, rows: int, cell: float, colour: str, fill: str,
           width: float = 1.0) -> None:
-    """A matrix of at least 2 × 2 cells, its upper left corner at (x, y): one surface, its lines one stroke."""
+    """A matrix of at least 2 × 2 cells, its upper left corner at (x, y): one surface, one stroke."""
     w, h = columns * cell, rows * cell
     d.rect(x, y, w, h, fill=fill, stroke=colour, width=width + 0.4, radius=1)
     path: list[Point] = []                              # down, along the edge, up …

@@ -16,6 +16,7 @@ SCORES = [                                              # chosen for the picture
 ]
 WIDE, TALL, TOP = 57, 48, 138                           # of a cell; where the grids begin
 LEFT, RIGHT = 92, 532
+HATCH = "#B8B8B8"
 
 
 def masked(scores: list[list[float]]) -> list[list[float]]:
@@ -33,10 +34,10 @@ def draw() -> Drawing:
     rows = "; ".join(f"{word}: " + ", ".join(f"{w:.2f}" for w in row[:i + 1])
                      for i, (word, row) in enumerate(zip(WORDS, weights(), strict=True)))
     d = Drawing(900, 470, "The causal mask",
-                "Two grids of five rows and five columns for the sentence Mia found the red ball. In the left "
-                "one, row i holds the scores of word i with itself and the words before it; all cells to the "
-                "right of the diagonal are −∞. In the right one, the softmax of each row: the forbidden cells "
-                f"are exactly 0 and each row sums to 1. Weights by row: {rows}.")
+                "Two grids of five rows and five columns for the sentence Mia found the red ball. In the "
+                "left one, row i holds the scores of word i with itself and the words before it; all cells "
+                "to the right of the diagonal are −∞. In the right one, the softmax of each row: the "
+                f"forbidden cells are exactly 0 and each row sums to 1. Weights by row: {rows}.")
     d.text(24, 34, "No word looks at what comes after it", size=20, face="b", anchor="start")
     frame(d, LEFT, "scores q · k / √D, masked")
     frame(d, RIGHT, "weights: softmax of each row")
@@ -52,7 +53,7 @@ def draw() -> Drawing:
         d.text(RIGHT + WIDE * len(WORDS) + 12, y + TALL / 2, f"Σ = {sum(shares):.0f}", size=15, face="b",
                colour=DEEP_GREEN, anchor="start")
     arrow(d)
-    d.rect(LEFT, bottom + 22, 30, 22, fill=PALE, radius=2)
+    d.rect(LEFT, bottom + 22, 30, 22, fill=PALE, stroke=HATCH, width=1.2, radius=1)
     hatch(d, LEFT, bottom + 22, 30, 22)
     d.text(LEFT + 40, bottom + 33, "forbidden: a later word", size=14, anchor="start")
     d.text(RIGHT, bottom + 33, "−∞ before the softmax: exactly 0 after it", size=14, anchor="start")
@@ -73,7 +74,8 @@ def frame(d: Drawing, x: float, title: str) -> None:
 
 def cell(d: Drawing, x: float, y: float, text: str, fill: str | None) -> None:
     """One number; a forbidden one (no fill) stands on a hatched cell."""
-    d.rect(x + 1.5, y + 1.5, WIDE - 3, TALL - 3, fill=fill or PALE, radius=3)
+    d.rect(x + 1.5, y + 1.5, WIDE - 3, TALL - 3, fill=fill or PALE, radius=1 if fill is None else 3,
+           stroke="none" if fill else HATCH, width=1.2)
     if fill is None:
         hatch(d, x + 1.5, y + 1.5, WIDE - 3, TALL - 3)
         d.rect(x + WIDE / 2 - 15, y + TALL / 2 - 11, 30, 22, fill=PALE, radius=4)
@@ -87,7 +89,7 @@ def hatch(d: Drawing, x: float, y: float, w: float, h: float, step: float = 9) -
         t = k * step
         ends = [(x + max(0, t - h), y + min(t, h)), (x + min(t, w), y + max(0, t - w))]
         path += ends if k % 2 else ends[::-1]
-    d.line(*path, colour="#B8B8B8", width=1.2)
+    d.line(*path, colour=HATCH, width=1.2)
 
 
 def arrow(d: Drawing) -> None:

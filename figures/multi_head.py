@@ -19,7 +19,7 @@ from figures.additive_attention import softmax
 from figures.causal_mask import masked
 
 T, H, D = 4, 3, 2                                       # words, heads, numbers a head; d_model = H · D
-SCORES = [                                              # of each head, chosen for the picture; the weights follow
+SCORES = [                                              # by head, chosen for the picture; the weights follow
     [[1, 0, 0, 0], [2, 0, 1, 1], [0, 3, 0, 1], [0, 0, 3, 1]],       # the word before
     [[1, 1, 2, 0], [0, 2, 0, 1], [0, 0, 3, 1], [1, 0, 0, 3]],       # itself
     [[0, 1, 0, 2], [3, 1, 1, 0], [3, 1, 0, 0], [2, 1, 1, 0]],       # the first word
@@ -47,17 +47,19 @@ def weights() -> list[list[list[float]]]:
 def draw() -> Drawing:
     """Three steps above, three below."""
     d = Drawing(900, TOP + DOWN + HIGH + 14, "Multi-head attention as shapes",
-                "Six steps. Create: X, with T rows and d_model columns, goes through the maps W_q, W_k and W_v "
-                "and gives Q, K and V of the same shape. Split: the columns of each go to H = 3 heads of D "
-                "columns. Score: in each head Q times K transposed over the root of D, masked, and a softmax: "
-                "T × T weights. Sum: the weights times V, T × D for each head. Merge: the heads side by side, "
-                "T × d_model. Project: the map W_o mixes the heads; the output has the shape of X.")
+                "Six steps. Create: X, with T rows and d_model columns, goes through the maps W_q, W_k and "
+                "W_v and gives Q, K and V of the same shape. Split: the columns of each go to H = 3 heads of "
+                "D columns. Score: in each head Q times K transposed over the root of D, masked, and a "
+                "softmax: T × T weights. Sum: the weights times V, T × D for each head. Merge: the heads "
+                "side by side, T × d_model. Project: the map W_o mixes the heads; the output is "
+                "shaped like X.")
     d.text(24, 32, "Three heads look in three ways; the shape comes back", size=20, face="b",
            anchor="start")
-    for k, (draw_step, step) in enumerate(zip((create, split, score, add, merge, project), STEPS, strict=True)):
+    pictures = (create, split, score, add, merge, project)
+    for k, (picture, step) in enumerate(zip(pictures, STEPS, strict=True)):
         x, y = LEFT + ACROSS * (k % 3), TOP + DOWN * (k // 3)
         card(d, x, y, k + 1, *step)
-        draw_step(d, x, y + 64)
+        picture(d, x, y + 64)
         if k % 3 < 2:
             d.line((x + CARD, y + HIGH / 2), (x + ACROSS, y + HIGH / 2), arrow=True, colour=INK, width=2.4)
     middle = TOP + HIGH + 8
@@ -121,7 +123,8 @@ def split(d: Drawing, x: float, y: float) -> None:
     for k, name in enumerate("QKV"):
         d.text(x + 14, y + lane(k) + TALL / 2, name, size=16, face="b", anchor="start")
         coloured(d, x + 38, y + lane(k))
-        d.line((x + 44 + ALL, y + lane(k) + TALL / 2), (x + 152, y + lane(k) + TALL / 2), arrow=True, width=1.5)
+        row = y + lane(k) + TALL / 2
+        d.line((x + 44 + ALL, row), (x + 152, row), arrow=True, width=1.5)
         coloured(d, x + 158, y + lane(k), gap=18)
 
 
@@ -151,7 +154,8 @@ def pattern(d: Drawing, x: float, y: float, k: int) -> None:
     """The weights of head k, the darker the greater."""
     for i, row in enumerate(weights()[k]):
         for j, share in enumerate(row[:i + 1]):
-            d.rect(x + CELL * j, y + CELL * i, CELL, CELL, fill=shade(LETTERS[k], 0.07 + 0.93 * share), radius=0)
+            fill = shade(LETTERS[k], 0.07 + 0.93 * share)
+            d.rect(x + CELL * j, y + CELL * i, CELL, CELL, fill=fill, radius=0)
     d.rect(x, y, CELL * T, CELL * T, fill="none", stroke=COLOURS[k], width=1.4, radius=1)
 
 
