@@ -94,6 +94,26 @@ def multi_head(x, W_q, W_k, W_v, W_o, n_heads, causal):
     return (scores.softmax(dim=3) @ value).transpose(1, 2).flatten(2) @ W_o.T
 
 
+def positional(T, d_model):
+    column = torch.arange(d_model)
+    angle = torch.arange(T)[:, None] / 10000 ** ((column - column % 2) / d_model)
+    return torch.where(column % 2 < 1, angle.sin(), angle.cos())
+
+
+def cached_step(x, keys, values, W_q, W_k, W_v, W_o):
+    B, H, _, D = keys.shape
+    keys = torch.cat([keys, (x @ W_k.T).view(B, H, 1, D)], dim=2)
+    values = torch.cat([values, (x @ W_v.T).view(B, H, 1, D)], dim=2)
+    scores = (x @ W_q.T).view(B, H, 1, D) @ keys.transpose(2, 3) / D**0.5
+    return (scores.softmax(dim=3) @ values).flatten(1) @ W_o.T, keys, values
+
+
+def layer_norm(x, gain, bias, eps):
+    centred = x - x.mean(dim=-1, keepdim=True)
+    variance = (centred * centred).mean(dim=-1, keepdim=True)
+    return centred / (variance + eps) ** 0.5 * gain + bias
+
+
 ANSWERS = {
     "2.1": gru_step,
     "2.2": masked_loss,
@@ -106,6 +126,9 @@ ANSWERS = {
     "4.1": attention,
     "4.4": split_merge,
     "4.6": multi_head,
+    "5.1": positional,
+    "5.3": cached_step,
+    "5.5": layer_norm,
 }
 OPERATORS = {
     ast.Add: [ast.Sub, ast.Mult],

@@ -183,8 +183,8 @@ def reads_ahead(given: list[Seen]) -> tuple[str, str]:
         if "place" in two.case.hidden:
             place = two.case.hidden["place"]
             gap = np.abs(one.outputs - two.outputs).max(2)[:, : place + 1]
-            if (gap > 1e-3).any() or np.isnan(gap).any():
-                b, t = np.argwhere(~(gap <= 1e-3))[0]
+            if (gap > 1e-3).any():
+                b, t = np.argwhere(gap > 1e-3)[0]
                 return (
                     f"{one.case.note}: when only the word to be said at place {place} of sentence {b} is another, the "
                     f"output at place {t} changes by {number(gap[b, t])}: it has been read"
@@ -280,7 +280,11 @@ def _form(case: Case, got: Arrays) -> str:
             longer = name == "inputs" and g.shape == (shape[0], shape[1] + 1)
             more = ": one input for each word that is to be said" if longer else ""
             return f"{name} have shape {g.shape}, expected {wanted}{more}"
-    return "" if np.isfinite(got[0]).all() else "inputs hold NaN or ∞"
+    for name, g in zip(NAMES, got, strict=True):
+        if not np.isfinite(g).all():
+            b, t = (int(i) for i in np.argwhere(~np.isfinite(g))[0, :2])
+            return f"{name} hold NaN or ∞, first at place {t} of sentence {b}"
+    return ""
 
 
 EXERCISE = Exercise(

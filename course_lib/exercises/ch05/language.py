@@ -184,9 +184,8 @@ def _reason(rows: list[Row], right: float, case: Case) -> tuple[str, str]:
             "is it where you stop?"
         ), "other lengths"
     starts, letters = _agreement(rows, truth)
-    return (
-        f"The mark is {MARK}. {number(starts)} of the first letters are right, and {number(letters)} of all letters."
-    ), ""
+    shares = f"{100 * starts:.0f} % of the first letters are right, and {100 * letters:.0f} % of all"
+    return f"The mark is {MARK}. {shares}, each counted at its place.", ""
 
 
 def _other_readings(rows: list[Row]) -> tuple[tuple[str, list[Row], str], ...]:

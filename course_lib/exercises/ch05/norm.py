@@ -152,6 +152,11 @@ WRONGS = (
         "eps is squared before it is added to the variance.",
     ),
     Wrong(
+        "eps subtracted",
+        _with(divide=lambda x, m, v, e: (x - m) / (v - e).sqrt()),
+        "eps is taken off the variance. It is added, so that nothing is divided by 0.",
+    ),
+    Wrong(
         "no eps",
         _with(divide=lambda x, m, v, e: (x - m) / v.sqrt()),
         "eps plays no part: a word whose numbers are all equal has variance 0, and 0/0 is NaN.",
