@@ -1,14 +1,14 @@
 """The fair race of chapter 05: three translators with as many parameters and as much time, on what they know and do not know.
 
-English to German in Tinytown, trained on sentences of up to 16 words. `python3 -m course_lib.recipes.race SECONDS SEEDS` runs
-it and keeps the result with the course.
+English to German in Tinytown, trained on sentences of up to 16 words. `python3 -m course_lib.recipes.race STEPS SEEDS` runs it,
+giving all the time of so many Transformer steps, and keeps the result with the course.
 """
 
 import json
+import statistics
 import sys
 import time
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import nn
@@ -52,18 +52,26 @@ def runner(name: str, task: Task, seed: int = 0) -> nn.Module:
     return build(task, seed, attention=kind, **sizes)
 
 
-def steps_in(seconds: float, name: str, task: Task) -> int:
-    """How many training steps of `name` fit into `seconds` on this machine, now: measured on 20, after 5 to warm up."""
-    model, batches = runner(name, task), PairBatches(task.train[:32 * 25], 32)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
-    for i, batch in enumerate(islice(map(batches.__getitem__, range(25)), 25)):
-        if i == 5:
+def equal_time(task: Task, steps: int, rounds: int = 7) -> dict[str, int]:
+    """For each model the number of steps that take as long as `steps` of the Transformer, on this machine.
+
+    Measured turn by turn on the same batches, five at a time, by medians: whatever else the machine does slows all alike.
+    """
+    batches = PairBatches(task.train, 32)
+    models = {name: runner(name, task) for name in RUNNERS}
+    optimizers = {name: torch.optim.AdamW(model.parameters(), lr=0.0, fused=True) for name, model in models.items()}
+    times: dict[str, list[float]] = {name: [] for name in RUNNERS}
+    for number in range(rounds + 1):
+        for name, model in models.items():
             start = time.perf_counter()
-        loss, count = seq2seq_loss(model, batch)
-        (loss / count).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return max(1, round(seconds / ((time.perf_counter() - start) / 20)))
+            for i in range(5):
+                loss, count = seq2seq_loss(model, batches[5 * number + i])
+                (loss / count).backward()
+                optimizers[name].step()
+                optimizers[name].zero_grad()
+            times[name].append(time.perf_counter() - start)
+    pace = {name: statistics.median(seconds[1:]) for name, seconds in times.items()}    # the first round warms up
+    return {name: round(steps * pace["Transformer"] / pace[name]) for name in RUNNERS}
 
 
 def run(name: str, course: Course, steps: int, seed: int = 0) -> tuple[nn.Module, History, dict[str, float]]:
@@ -74,18 +82,19 @@ def run(name: str, course: Course, steps: int, seed: int = 0) -> tuple[nn.Module
                             for test, pairs in course.tests.items()}
 
 
-def main(seconds: float, seeds: int) -> None:
-    """Run all, print a line each, and keep the result as race_SECONDS.json."""
+def main(steps: int, seeds: int) -> None:
+    """Run all, print a line each, and keep what there is after every seed as race_STEPS.json."""
     course, rows = lay_out(), []
+    allowed = equal_time(course.task, steps)
     for seed in range(seeds):
         for name in RUNNERS:
-            model, history, scores = run(name, course, steps_in(seconds, name, course.task), seed)
+            model, history, scores = run(name, course, allowed[name], seed)
             rows.append({"model": name, "seed": seed, "parameters": sum(p.numel() for p in model.parameters()),
-                         "steps": len(history.loss), "seconds": round(history.seconds[-1], 1),
+                         "steps": allowed[name], "seconds": round(history.seconds[-1], 1),
                          **{test: round(value, 4) for test, value in scores.items()}})
             print(json.dumps(rows[-1]), flush=True)
-    print(keep(f"race_{seconds:.0f}", torch.device("cpu"), {"seconds": seconds, "seeds": seeds}, runs=rows))
+        print(keep(f"race_{steps}", torch.device("cpu"), {"transformer_steps": steps, "seeds": seed + 1}, runs=rows))
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]))
