@@ -259,6 +259,7 @@ WRONG = [
     ("5.2", of(decode, carry=False, scale=False), "normalised on the way", "of its attention to a single word"),
     ("5.2", of(decode, shift=lambda t, bos: t.roll(-1, 1)), "shifted the wrong way", "the word after it"),
     ("5.2", of(decode, shift=lambda t, bos: t.roll(1, 1)), "other inputs", "it reads"),
+    ("5.2", of(decode, shift=lambda t, bos: F.pad(t, (1, 0))[:, :-1]), "other inputs", "it reads 0"),
     ("5.2", of(decode, shift=False, tell=True), "reads ahead", "it has been read"),
     ("5.2", of(decode, causal=False), "reads ahead", "it has been read"),
     ("5.2", of(decode, sums="post"), "normalised on the way", "comes out"),
@@ -417,7 +418,7 @@ ORDER = {
     "two_causal_layers": "yes",
     "copies_right": 0.17,
     "sorting": "yes",
-    "distance_only": "yes",
+    "product_after_maps": "no",
     "length_of_row": 8,
 }
 
@@ -452,7 +453,7 @@ def test_5_4_accepts_words_booleans_and_numbers(judge, answer):
         ("sorting", "no", "depend on the order"),
         ("sorting", "perhaps", "'perhaps' is not one of"),
         ("sorting", 1, "expected a word"),
-        ("distance_only", "no", "sin a sin b"),
+        ("product_after_maps", "yes", "stands between the rows"),
         ("length_of_row", 64, "square of the length"),
         ("length_of_row", 11.3, "what do the squares"),
         ("length_of_row", 1, "one pair"),
@@ -498,6 +499,9 @@ def test_what_5_4_says_of_sinusoids_holds():
     for distance in (0, 3, 17):
         row = products.diagonal(distance)
         torch.testing.assert_close(row, row[:1].expand_as(row))
+    torch.manual_seed(0)
+    W_q, W_k = torch.randn(2, 128, 128, dtype=torch.float64) / 128**0.5
+    assert ((table @ W_q.T) @ (table @ W_k.T).T).diagonal(3).std() > 1
     assert products[0, 0].item() == pytest.approx(64)
 
 

@@ -1,9 +1,4 @@
-"""Exercise 5.2, a decoder's sub-layer as a chatbot might write it: three planted bugs, one property for each.
-
-A bug is to be seen whether or not the others are still there, so each has draws in which the others cannot matter:
-pairs of targets that differ in one word, from which on the outputs may differ (whatever the layer does); W_o = 0,
-where the layer adds nothing; and words of mean 0 and variance 1, on which a norm does nothing.
-"""
+"""Exercise 5.2, a decoder's sub-layer as a chatbot might write it: three planted bugs, one property for each."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,85 +11,11 @@ from torch import Tensor
 
 from course_lib.attention import causal_mask, scaled_dot_product_attention
 from course_lib.exercises.answers import Output
+from course_lib.exercises.ch05.decoder_pass import VOCAB, draw, reference
 from course_lib.exercises.judging import ArrayExaminer, Arrays, difference, number, same
 from course_lib.exercises.spec import Case, Exercise, Finding, Property
 
 NAMES = ("inputs", "outputs")
-WIDE = 64
-
-
-def reference(
-    target: Tensor, embedding: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, W_o: Tensor, bos_id: int
-) -> tuple[Tensor, Tensor]:
-    """The expected value of 5.2: the shift, then x + attention(norm(x)) by the course's attention."""
-    inputs = torch.cat([torch.full_like(target[:, :1], bos_id), target[:, :-1]], dim=1)
-    x = embedding[inputs]
-    normal = F.layer_norm(x, x.shape[-1:])
-    mask = causal_mask(target.shape[1], target.shape[1])
-    found, _ = scaled_dot_product_attention(normal @ W_q.T, normal @ W_k.T, normal @ W_v.T, mask)
-    return inputs, x + found @ W_o.T
-
-
-# ---------------------------------------------------------------- draws
-
-
-def _case(
-    rng: np.random.Generator,
-    role: str,
-    batch: int,
-    steps: int,
-    note: str,
-    sizes: tuple[int, int] = (6, 4),
-    normal: bool = False,
-    dtype: str = "float32",
-    layout: str = "C",
-) -> Case:
-    """`sizes`: the width C of a word and the width D of queries, keys and values; `normal`: words of variance 1."""
-    (width, head), vocab = sizes, 12
-    x = rng.standard_normal((vocab, width))
-    if normal:
-        x = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
-    else:
-        x = x * rng.uniform(2, 4, (vocab, 1)) + rng.uniform(1, 3, (vocab, 1))
-    target = np.stack([rng.permutation(np.arange(1, vocab))[:steps] for _ in range(batch)])
-    args = {"target": target, "embedding": np.asarray(x, dtype, layout)}
-    for name, shape in (("W_q", (head, width)), ("W_k", (head, width)), ("W_v", (head, width)), ("W_o", (width, head))):
-        scale = (0 if role == "carried" and name == "W_o" else 1.5) / shape[1] ** 0.5
-        args[name] = np.asarray(scale * rng.standard_normal(shape), dtype, layout)
-    args["bos_id"] = 0
-    return Case("", args, note, {"role": role})
-
-
-def _twin(rng: np.random.Generator, case: Case, place: int) -> Case:
-    """The same case with another word at one place of every target."""
-    target = case.args["target"].copy()
-    for row in target:
-        row[place] = rng.choice(np.setdiff1d(np.arange(1, 12), row))
-    note = f"{case.note}, another word at place {place}"
-    return Case("", {**case.args, "target": target}, note, {"role": "twin", "place": place})
-
-
-def draw(rng: np.random.Generator) -> list[Case]:
-    """Ordinary words and their twins; a layer that adds nothing; words on which a norm does nothing; hard ones."""
-    steps = int(rng.integers(4, 7))
-    first, second = (
-        _case(rng, "ordinary", 2, steps, f"{steps} words"),
-        _case(rng, "ordinary", 5, 5, "5 words of 5 numbers", (5, 5)),
-    )
-    return [
-        first,
-        _twin(rng, first, int(rng.integers(1, steps - 1))),
-        second,
-        _twin(rng, second, 0),
-        _case(rng, "carried", 2, 5, "W_o = 0"),
-        _case(rng, "wide", 3, 8, f"D = {WIDE}", (24, WIDE), normal=True),
-        _case(rng, "narrow", 3, 8, "D = 3", (24, 3), normal=True),
-        _case(rng, "other", 2, 1, "one word"),
-        _case(rng, "other", 1, 4, "float64, not contiguous", dtype="float64", layout="F"),
-    ]
-
-
-# ---------------------------------------------------------------- what an answer may have done
 
 
 @dataclass(frozen=True)
@@ -112,7 +33,7 @@ class Seen:
     def read(self) -> Iterator[np.ndarray]:
         """The word ids that the answer may have worked with: those it returned, the targets, the right ones."""
         target, due = self.case.args["target"], self.expected[0].astype(int)
-        given = self.inputs.astype(int) if np.isin(self.inputs, np.arange(12)).all() else due
+        given = self.inputs.astype(int) if np.isin(self.inputs, np.arange(VOCAB)).all() else due
         yield from {ids.tobytes(): ids for ids in (given, due, target)}.values()
 
 

@@ -14,7 +14,8 @@ def reference(letters: int, width: int) -> dict[str, str | float]:
     Without a mask, attention commutes with every permutation of its words. Under a causal mask the last word's
     first look is at a set; the words before it have seen different sets, so a second look finds the order. What
     crosses from an encoder without positions is a set: of the n! orders of n different letters one can be right.
-    A row of sinusoids is d/2 points on circles of radius 1.
+    Rows of sinusoids have products that depend on their distance only, as rotating both by one angle per pair
+    changes nothing; with a matrix between them it does. A row is d/2 points on circles of radius 1.
     """
     return {
         "shuffled_encoder": "yes",
@@ -23,7 +24,7 @@ def reference(letters: int, width: int) -> dict[str, str | float]:
         "two_causal_layers": "yes",
         "copies_right": 1 / math.factorial(letters),
         "sorting": "yes",
-        "distance_only": "yes",
+        "product_after_maps": "no",
         "length_of_row": (width / 2) ** 0.5,
     }
 
@@ -107,13 +108,13 @@ ITEMS = (
         ),
     ),
     Item(
-        "distance_only",
+        "product_after_maps",
         0,
         (
             (
-                "no",
-                "Multiply two rows: each pair gives sin a sin b + cos a cos b. What is that, and on what does a − b "
-                "depend?",
+                "yes",
+                "Without the maps it does, since going one place further rotates both rows, and a product of vectors "
+                "does not mind. Now the matrix W_qᵀ W_k stands between the rows: does that not mind either?",
             ),
         ),
     ),
@@ -146,7 +147,7 @@ EXERCISE = Exercise(
         Property("two_causal_layers", "two causal layers"),
         Property("copies_right", "the best share of right copies"),
         Property("sorting", "sorting instead of copying"),
-        Property("distance_only", "the product of two rows of sinusoids"),
+        Property("product_after_maps", "query times key, made from rows of sinusoids"),
         Property("length_of_row", "the length of a row of sinusoids"),
     ),
     draw,
