@@ -20,7 +20,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FLOORS = [
     ["runtime", "tokenizers", "positional", "metrics", "plotting", "data"],
     ["attention", "recurrent", "losses", "checkpoints", "baselines"],
-    ["blocks", "generation", "training"],
+    ["blocks", "generation", "training", "speed"],
     ["models/*"],
     ["alignment/*"],
     ["exercises", "recipes"],
