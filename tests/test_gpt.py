@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 import torch
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from course_lib.attention import MultiHeadAttention, record_attention
 from course_lib.blocks import PreNorm, RMSNorm

@@ -81,7 +81,9 @@ def _parameters(model: nn.Module, path: str | Path) -> dict[str, Tensor]:
     """The parameters of a model built like GPT-2, by name; ValueError for one with other parts."""
     own = dict(model.named_parameters())
     wanted = {part for parts in published_names(model).values() for part in parts}
-    if differing := sorted(wanted ^ own.keys()):
+    differing = sorted(wanted ^ own.keys())
+    differing += [name for name in wanted & own.keys() if "key_value" in name and len(own[name]) != 2 * own["norm.weight"].numel()]
+    if differing:
         raise ValueError(f"{path}: this {type(model).__name__} is not built like GPT-2 ({differing[0]}); "
-                         "expected learned positions, LayerNorm, biases and a tied output layer")
+                         "expected learned positions, LayerNorm, biases, as many keys as queries and a tied output layer")
     return own
