@@ -155,7 +155,7 @@ def windows_in_order(ids: Tensor | np.ndarray, length: int, batch_size: int = 32
 
     The last window, if shorter, comes alone.
     """
-    ids = _sequence(ids, 1, batch_size)
+    ids = _sequence(ids, min(1, length), batch_size)                                    # a sequence shorter than a window will do
     starts = np.arange(0, len(ids) - 1, length)
     whole = (len(ids) - 1) // length
     for i in range(0, whole, batch_size):
