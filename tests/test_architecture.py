@@ -19,8 +19,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # own: none imports another. The top floor has an order of its own: commands call recipes and exercises.
 FLOORS = [
     ["runtime", "tokenizers", "positional", "metrics", "plotting", "data"],
-    ["attention", "recurrent", "losses", "checkpoints", "baselines"],
-    ["blocks", "generation", "training"],
+    ["attention", "recurrent", "losses", "checkpoints", "baselines", "optimizers"],
+    ["blocks", "generation", "training", "speed"],
     ["models/*"],
     ["alignment/*"],
     ["exercises", "recipes"],
