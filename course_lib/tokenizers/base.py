@@ -67,24 +67,29 @@ def utf8(text: str) -> bytes:
         raise ValueError(f"text: got the lone surrogate U+{ord(text[error.start]):04X}, expected Unicode characters") from None
 
 
-def check_texts(texts: Iterable[str]) -> Iterable[str]:
+def check_texts(texts: Iterable[str], name: str = "texts") -> Iterable[str]:
     """Several texts, each checked when its turn comes; ValueError for a single string or something else."""
-    if isinstance(texts, str):
-        raise ValueError("texts: got one string, expected several (a list of strings)")
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        got = "one string" if isinstance(texts, str) else type(texts).__name__
+        raise ValueError(f"{name}: got {got}, expected several (a list of strings)")
     return map(check_text, texts)
 
 
 def check_ids(ids: Iterable[int], size: int) -> list[int]:
     """Ids (plain, numpy or torch) → whole numbers. Raises ValueError for an id outside a vocabulary of `size`."""
     ids = list(ids)
-    try:
-        places = list(map(index, ids))
-    except TypeError:
-        places = [-1]
+    places = [_place(i) for i in ids]
     if places and not 0 <= min(places) <= max(places) < size:
-        wrong = next(i for i in ids if not hasattr(i, "__index__") or not 0 <= i < size)
+        wrong = next(i for i, place in zip(ids, places) if not 0 <= place < size)
         raise ValueError(f"ids: got {wrong}, expected whole numbers 0 … {size - 1} (the vocabulary)")
     return places
+
+
+def _place(i: object) -> int:
+    try:
+        return index(i)
+    except TypeError:
+        return -1
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -126,3 +131,15 @@ def read_tokenizer(path: str | Path, kind: str | None = None) -> dict[str, Any]:
     if kind not in (None, content.get("kind")):
         raise ValueError(f"{path}: got a tokenizer of {content.get('kind')}, expected one of {kind}")
     return content
+
+
+def load_list(cls: type, path: str | Path) -> Any:
+    """A `cls` from a tokenizer file with a list of tokens and a lower-case flag. Raises ValueError for a damaged or wrong file."""
+    content = read_tokenizer(path, cls.kind)
+    vocabulary, lowercase = content.get("vocabulary"), content.get("lowercase")
+    if not isinstance(vocabulary, list) or not isinstance(lowercase, bool):
+        raise ValueError(f"{path}: expected a list 'vocabulary' and true or false for 'lowercase'")
+    try:
+        return cls(vocabulary, lowercase)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -9,7 +9,7 @@ from typing import Self
 
 import regex
 
-from course_lib.tokenizers.alphabet import BYTES, PLACES, to_letters
+from course_lib.tokenizers.alphabet import BYTES, to_letters
 from course_lib.tokenizers.base import (
     Memo,
     check_ids,
@@ -21,7 +21,7 @@ from course_lib.tokenizers.base import (
     write_tokenizer,
 )
 from course_lib.tokenizers.merging import Merger, Pair, learn_merges
-from course_lib.tokenizers.published import layout, read_gpt2, read_huggingface, read_saved
+from course_lib.tokenizers.published import read_gpt2, read_huggingface, read_saved
 from course_lib.tokenizers.splitting import GPT2_PATTERN, Splitter
 
 ENDOFTEXT = "<|endoftext|>"
@@ -60,13 +60,16 @@ class BPETokenizer:
         """Learn merges from texts, read once: `learn_merges` has the rule. vocab_size counts all ids; there are fewer when the
         texts have no more pairs. Memory grows with the distinct pre-tokens. Raises ValueError for no text or a small vocab_size.
         """
+        if isinstance(specials, str) or not all(isinstance(token, str) for token in specials):
+            raise ValueError(f"specials: got {specials!r}, expected several names (a list of strings)")
         if vocab_size < len(BYTES) + len(specials):
             raise ValueError(f"vocab_size: got {vocab_size}, expected at least {len(BYTES) + len(specials)}, "
                              f"256 bytes and {len(specials)} special tokens")
         words = _count_words(check_texts(texts), Splitter(pattern))
         if not words:
             raise ValueError("texts: got no text to learn from, expected at least one word")
-        return cls(*layout(learn_merges(words, vocab_size - len(BYTES) - len(specials)), specials), pattern)
+        tokens, merges = learn_merges(words, vocab_size - len(specials))
+        return cls([*tokens, *specials], merges, pattern)
 
     @classmethod
     def from_gpt2(cls, merges: str | Path, vocabulary: str | Path) -> Self:
@@ -104,7 +107,7 @@ class BPETokenizer:
         """The ids of one text that comes in chunks, cut anywhere, as `encode` gives them for the whole; memory for one block.
         A pattern that is not in `splitting.STRETCHES` needs memory for the whole text.
         """
-        return self._encode(self._splitter.stream(check_texts(chunks)))
+        return self._encode(self._splitter.stream(check_texts(chunks, "chunks")))
 
     def _encode(self, blocks: Iterable[list[str]]) -> Iterator[int]:
         stretches = chain.from_iterable(blocks)

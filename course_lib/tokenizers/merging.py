@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
-from itertools import repeat
+from itertools import pairwise, repeat
 
 from course_lib.tokenizers.alphabet import BYTES, PLACES
 
@@ -20,7 +20,7 @@ def count_pairs(words: Mapping[Sequence[int], int]) -> Counter[Pair]:
     """
     counts: Counter[Pair] = Counter()
     for ids, count in words.items():
-        for pair in zip(ids, ids[1:]):
+        for pair in pairwise(ids):
             counts[pair] += count
     return counts
 
@@ -44,27 +44,29 @@ class PairIndex:
     def __init__(self, words: Mapping[Sequence[int], int]):
         self.ids, self.weights = [_END], [0]                    # an id of a word counts as often as the word
         for word, count in words.items():
-            if len(word) > 1:
-                self.ids += [*word, _END]
-                self.weights += [*repeat(count, len(word)), 0]
+            self.ids += [*word, _END]
+            self.weights += [*repeat(count, len(word)), 0]
         everywhere = list(range(len(self.ids)))
         self.left, self.right = [0, *everywhere[:-1]], [*everywhere[1:], 0]
         self.places: defaultdict[Pair, list[int]] = defaultdict(list)
-        for pair, i in zip(zip(self.ids, self.ids[1:]), everywhere):
+        for pair, i in zip(pairwise(self.ids), everywhere):
             self.places[pair].append(i)
         for pair in [pair for pair in self.places if _END in pair]:
             del self.places[pair]
         weight = self.weights.__getitem__
         self.counts = defaultdict(int, {pair: sum(map(weight, found)) for pair, found in self.places.items()})
 
-    def merge(self, pair: Pair, new: int) -> Iterable[Pair]:
-        """Put `new` for each occurrence of `pair`, word by word from the left; returns the pairs that became more frequent."""
+    def merge(self, pair: Pair, new: int) -> tuple[Iterable[Pair], int]:
+        """Put the id `new`, which no word holds yet, for each occurrence of `pair`, from the left: the pairs that it makes, and
+        how often it now stands in the text.
+        """
         ids, left, right, counts, (a, b) = self.ids, self.left, self.right, self.counts, pair
-        fresh = defaultdict(list)
-        for i in sorted(self.places.pop(pair)):
+        fresh, times = defaultdict(list), 0
+        for i in self.places.pop(pair):
             j = right[i]
-            if ids[i] == a and ids[j] == b:                     # not yet changed by another merge
+            if ids[i] == a and ids[j] == b:                     # else changed by an earlier merge
                 h, k, weight = left[i], right[j], self.weights[i]
+                times += weight
                 before, after = ids[h], ids[k]
                 ids[i], ids[j], right[i], left[k] = new, _GONE, k, i
                 if before != _END:
@@ -76,38 +78,33 @@ class PairIndex:
                     counts[new, after] += weight
                     fresh[new, after].append(i)
         del counts[pair]
-        for found, where in fresh.items():
-            self.places[found] += where
-        return fresh
+        self.places |= fresh
+        return fresh, times
 
 
-def learn_merges(words: Mapping[bytes, int], n_tokens: int) -> list[tuple[bytes, bytes]]:
-    """Merge the most frequent pair, again and again, until `n_tokens` new tokens exist or no pair is left.
+def learn_merges(words: Mapping[bytes, int], n_tokens: int) -> tuple[list[bytes], list[Pair]]:
+    """Merge the most frequent pair, again and again, until there are `n_tokens` tokens or no pair is left: tokens, merges.
 
-    words: byte strings and how often each occurs; pairs never cross their borders. Of pairs equally frequent the one with the
-    smaller first id is merged, then the one with the smaller second id; ids are GPT-2's: 256 bytes in the order of
-    `alphabet.BYTES`, then new tokens by age. A symbol is its bytes: "a"+"bc" behind "ab"+"c" makes no second token "abc", so
-    that there may be more merges than new tokens.
+    words: byte strings and how often each occurs; no pair crosses their borders. Ids as GPT-2 numbers them: 256 bytes in the
+    order of `alphabet.BYTES`, then new tokens by age. Of pairs equally frequent the one with the smaller first id is merged,
+    of these the one with the smaller second id.
     """
-    tokens = [bytes([byte]) for byte in BYTES]
-    id_of = {token: i for i, token in enumerate(tokens)}
+    tokens, merges = [bytes([byte]) for byte in BYTES], []
     index = PairIndex({word.translate(PLACES): count for word, count in words.items()})
     queue = [(-count, pair) for pair, count in index.counts.items()]
     heapify(queue)
-    merges = []
-    while queue and len(tokens) < len(BYTES) + n_tokens:
+    while queue and len(tokens) < n_tokens:
         count, pair = heappop(queue)
         now = index.counts.get(pair, 0)
-        if now == -count and now > 0:
-            a, b = tokens[pair[0]], tokens[pair[1]]
-            merges.append((a, b))
-            new = id_of.setdefault(a + b, len(tokens))
-            tokens += [a + b] * (new == len(tokens))
-            for risen in index.merge(pair, new):
-                heappush(queue, (-index.counts[risen], risen))
-        elif now > 0:                                           # its count has fallen since it was queued
+        if now == -count > 0:
+            made, _ = index.merge(pair, len(tokens))
+            for fresh in made:
+                heappush(queue, (-index.counts[fresh], fresh))
+            tokens.append(tokens[pair[0]] + tokens[pair[1]])
+            merges.append(pair)
+        elif now > 0:                                           # it has become rarer since it was queued
             heappush(queue, (-now, pair))
-    return merges
+    return tokens, merges
 
 
 class Merger:
@@ -125,7 +122,7 @@ class Merger:
 
     def _few(self, ids: list[int]) -> list[int]:
         rank_of, made = self._rank.get, self._made
-        ranks = list(map(rank_of, zip(ids, ids[1:]), repeat(_NEVER)))
+        ranks = list(map(rank_of, pairwise(ids), repeat(_NEVER)))
         while ranks and (lowest := min(ranks)) < _NEVER:
             i = ranks.index(lowest)
             ids[i:i + 2] = [made[lowest]]
@@ -141,7 +138,7 @@ class Merger:
         rank_of, made, n = self._rank.get, self._made, len(ids)
         left, right = list(range(-1, n - 1)), list(range(1, n + 1))
         ids.append(_END)
-        ranks = enumerate(map(rank_of, zip(ids, ids[1:]), repeat(_NEVER)))
+        ranks = enumerate(map(rank_of, pairwise(ids), repeat(_NEVER)))
         queue = [rank * n + i for i, rank in ranks if rank < _NEVER]       # one number: by rank, then by place
         heapify(queue)
         while queue:

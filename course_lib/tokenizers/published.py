@@ -10,20 +10,12 @@ from typing import Any
 
 import regex
 
-from course_lib.tokenizers.alphabet import BYTES, to_bytes
+from course_lib.tokenizers.alphabet import to_bytes
 from course_lib.tokenizers.base import read_json
 from course_lib.tokenizers.merging import Pair
 from course_lib.tokenizers.splitting import GPT2_PATTERN
 
 Vocabulary = list[bytes | str]
-
-
-def layout(merges: Iterable[tuple[bytes, bytes]], specials: Sequence[str]) -> tuple[Vocabulary, list[Pair]]:
-    """Merges of byte strings → a vocabulary laid out as GPT-2's (256 bytes, new tokens by age, specials), merges as ids."""
-    merges = list(merges)
-    tokens = dict.fromkeys([bytes([byte]) for byte in BYTES] + [a + b for a, b in merges])
-    id_of = {token: i for i, token in enumerate(tokens)}
-    return [*tokens, *specials], [(id_of[a], id_of[b]) for a, b in merges]
 
 
 def assemble(tokens: Sequence[str], merges: Iterable[str | list[str]], special: Collection[int]) -> tuple[Vocabulary, list[Pair]]:
