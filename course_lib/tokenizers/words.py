@@ -4,43 +4,15 @@ The first four places are the same everywhere: <pad> 0, <unk> 1, <bos> 2, <eos> 
 contain "<pad>" is text: it is split like any other and never becomes a special id.
 """
 
-import json
-import os
-import secrets
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from operator import index
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import regex
 
-SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
-FORMAT = "course_lib tokenizer 1"
-
-
-class Tokenizer(Protocol):
-    """What every tokenizer of the course can do; models and recipes ask for nothing else."""
-
-    vocab_size: int
-    pad_id: int
-    unk_id: int
-    bos_id: int
-    eos_id: int
-
-    def encode(self, text: str, bos: bool = False, eos: bool = False) -> list[int]:
-        """Text → ids, with <bos> before and <eos> behind when asked for."""
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Ids → text; <pad>, <bos> and <eos> are dropped."""
-
-    def save(self, path: str | Path) -> None:
-        """Write one readable JSON file."""
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote."""
+from course_lib.tokenizers.base import SPECIALS, check_ids, check_texts, load_list, write_tokenizer
 
 
 class _Vocabulary:
@@ -59,10 +31,8 @@ class _Vocabulary:
 
     @classmethod
     def _count(cls, texts: Iterable[str], lowercase: bool = False) -> Counter[str]:
-        if isinstance(texts, str):
-            raise ValueError("texts: got one string, expected several (a list of strings)")
         counts: Counter[str] = Counter()
-        for text in texts:
+        for text in check_texts(texts):
             counts.update(cls.split(text.lower() if lowercase else text))
         if not counts:
             raise ValueError("texts: got no text to learn from, expected at least one word")
@@ -80,16 +50,8 @@ class _Vocabulary:
 
     def to_tokens(self, ids: Iterable[int]) -> list[str]:
         """Ids → tokens, the special ones included. Raises ValueError for an id outside the vocabulary."""
-        tokens, size, found = self.vocabulary, len(self.vocabulary), []
-        for i in ids:
-            try:
-                place = index(i)
-            except TypeError:
-                place = -1
-            if not 0 <= place < size:
-                raise ValueError(f"ids: got {i}, expected whole numbers 0 … {size - 1} (the vocabulary)")
-            found.append(tokens[place])
-        return found
+        tokens = self.vocabulary
+        return [tokens[i] for i in check_ids(ids, len(tokens))]
 
     def encode(self, text: str, bos: bool = False, eos: bool = False) -> list[int]:
         """Text → ids, with <bos> before and <eos> behind when asked for; unknown tokens become <unk>."""
@@ -105,44 +67,12 @@ class _Vocabulary:
 
     def save(self, path: str | Path) -> None:
         """Write one readable JSON file; whoever kills the process finds the previous file whole."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"format": FORMAT, "kind": self.kind, "lowercase": self.lowercase,
-                   "vocabulary": self.vocabulary}
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump(content, file, ensure_ascii=False, indent=0)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_tokenizer(path, self.kind, lowercase=self.lowercase, vocabulary=self.vocabulary)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote. Raises FileNotFoundError, ValueError for a damaged or wrong file."""
-        kind, vocabulary, lowercase = _read(Path(path))
-        if kind != cls.kind:
-            raise ValueError(f"{path}: got a tokenizer of {kind}, expected one of {cls.kind}")
-        try:
-            return cls(vocabulary, lowercase)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-
-
-def _read(path: Path) -> tuple[str, list[str], bool]:
-    """Kind, vocabulary and the lower-case flag of a tokenizer file; ValueError when it is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a tokenizer file, {error}") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a tokenizer file, expected the format {FORMAT!r}")
-    kind, vocabulary, lowercase = (content.get(key) for key in ("kind", "vocabulary", "lowercase"))
-    if not isinstance(vocabulary, list) or not isinstance(lowercase, bool):
-        raise ValueError(f"{path}: expected a list 'vocabulary' and true or false for 'lowercase'")
-    return kind, vocabulary, lowercase
+        return load_list(cls, path)
 
 
 class CharTokenizer(_Vocabulary):
@@ -229,11 +159,3 @@ class WordTokenizer(_Vocabulary):
             opens = pair is not None and not closes
             glue = opens or token in _STICKS_RIGHT or _ELISION.fullmatch(token) is not None
         return "".join(pieces)
-
-
-def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer in a file, whatever its kind. Raises FileNotFoundError, ValueError for any other file."""
-    found, kinds = _read(Path(path))[0], {kind.kind: kind for kind in (CharTokenizer, WordTokenizer)}
-    if found not in kinds:
-        raise ValueError(f"{path}: got a tokenizer of {found!r}, expected one of {', '.join(kinds)}")
-    return kinds[found].load(path)
