@@ -531,6 +531,11 @@ def test_5_6_accepts_the_counts(judge, answer):
         ("attention", 8 * 1_050_624, "Heads do not multiply"),
         ("attention", 3 * 512 * 513, "goes through a map, too"),
         ("attention", 1.05, "not a whole number"),
+        ("attention", 1_050_624 - 512, "Which linear layers have no bias?"),
+        ("feed_forward", 2_099_712 - 512, "Which linear layers have no bias?"),
+        ("encoder_block", 3_152_384 - 512, "Which linear layers have no bias?"),
+        ("shared", 63_082_496 - 18 * 512, "Which linear layers have no bias?"),
+        ("three_matrices", 100_970_496 - 18 * 512, "Which linear layers have no bias?"),
         ("feed_forward", 2 * 512 * 2048, "biases are missing"),
         ("feed_forward", 512 * 2048 + 2048, "one down again"),
         ("encoder_block", 1_050_624 + 2_099_712, "norms are missing"),
@@ -554,6 +559,20 @@ def test_5_6_accepts_the_counts(judge, answer):
 def test_5_6_names_what_went_wrong(judge, key, value, phrase):
     verdict = judge("5.6", {**COUNTS, key: value})
     assert verdict.points == 5 and verdict.message.startswith(key) and phrase in verdict.message, str(verdict)
+
+
+@pytest.mark.parametrize("missing", [(1, 0, 1, 2, 18, 18), (1, 1, 2, 3, 30, 30)], ids=["attention", "everywhere"])
+def test_5_6_biases_left_out_of_output_maps_are_named_in_every_part(judge, missing):
+    """In a block they are as many numbers as a norm: 512 each, and two or three of them."""
+    given = {key: COUNTS[key] - 512 * n for key, n in zip(COUNTS, missing)}
+    verdict = judge("5.6", given)
+    assert verdict.message.count("Only the last one of the model, that scores the vocabulary") == 6 - missing.count(0)
+    assert "norm" not in verdict.message and verdict.points == missing.count(0) and verdict.misconception == "attention"
+
+
+def test_5_6_a_norm_left_out_is_one_where_the_attention_is_right(judge):
+    message = judge("5.6", {**COUNTS, "encoder_block": 3_152_384 - 1024, "decoder_block": 4_204_032 - 1024}).message
+    assert "both parts of the block" in message and "a norm of its own" in message and "output map" not in message
 
 
 @pytest.mark.parametrize("id", ["5.4", "5.6"])
