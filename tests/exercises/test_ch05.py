@@ -624,13 +624,13 @@ def told_well(pairs, blind):
     return told(pairs, blind, context=lambda s, t: (s[-1 - t], s[len(s) - t] if t else None))
 
 
-def told_by_transformer(pairs, blind):
+def told_by_transformer(pairs, blind, *, steps=500, end=(3,)):
     size = 1 + max(max(source + target) for source, target in pairs)
     sizes = {"d_model": 64, "n_heads": 4, "n_layers": 1, "d_ff": 128, "max_len": 16}
     model = Transformer(TransformerConfig(size, size, **sizes, dropout=0.0, norm="pre", positions="learned"))
-    config = TrainingConfig(steps=500, lr=5e-3, warmup_steps=50)
+    config = TrainingConfig(steps=steps, lr=5e-3, warmup_steps=50)
     train(model, PairBatches(pairs, batch_size=64), seq2seq_loss, config)
-    return greedy(model, *pad([[*source, 3] for source in blind]), max_len=12).ids
+    return greedy(model, *pad([[*source, *end] for source in blind]), max_len=12).ids
 
 
 def changed(change):
@@ -659,6 +659,20 @@ def test_5_7_accepts_the_transformer(judge, seed):
     assert verdict.ok, str(verdict)
 
 
+@pytest.mark.parametrize("steps", [50, 100])
+def test_5_7_too_short_a_training_is_told_to_go_on(judge, steps):
+    """Most of its answers have another length, too; that is not what to look at first."""
+    verdict = judge("5.7", of(told_by_transformer, steps=steps))
+    assert verdict.points == 0 and verdict.misconception == "trained too little", str(verdict)
+    assert "Then train longer before you look for a mistake" in verdict.message and "<eos>" not in verdict.message
+
+
+@pytest.mark.slow
+def test_5_7_sources_without_their_end_are_asked_for_it(judge):
+    verdict = judge("5.7", of(told_by_transformer, end=()))
+    assert verdict.misconception == "other lengths" and "do the blind sources end in it" in verdict.message, str(verdict)
+
+
 @pytest.mark.parametrize(
     ("answer", "name", "phrase"),
     [
@@ -676,6 +690,8 @@ def test_5_7_accepts_the_transformer(judge, seed):
         (changed(lambda row: [2, *row]), "special symbols", "special symbols"),
         (changed(lambda row: []), "empty", "<eos> at once"),
         (changed(lambda row: row + row), "other lengths", "another length"),
+        (changed(lambda row: [4] * len(row)), "trained too little", "train longer"),
+        (changed(lambda row: [4] * 12), "trained too little", "train longer"),
     ],
 )
 def test_5_7_names_what_went_wrong(judge, seed, answer, name, phrase):
