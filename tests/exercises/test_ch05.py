@@ -84,6 +84,10 @@ def waves_short(T, d_model):
     return F.pad(waves_by_exp(T, d_model)[:, : d_model // 2 * 2], (0, d_model % 2))
 
 
+def waves_of_whole_pairs(T, d_model):
+    return F.pad(waves_by_exp(T, d_model // 2 * 2), (0, d_model % 2))
+
+
 # ---------------------------------------------------------------- 5.2 decoder_pass
 
 
@@ -252,6 +256,10 @@ WRONG = [
     ("5.1", of(waves, exponent=lambda i, d: i // 2 * 2 / max(d - 2, 1e-9)), "slowest wave reached", "stays short"),
     ("5.1", waves_short, "last column empty", "only the cosine"),
     ("5.1", lambda T, d: waves(T, d + d % 2)[:, :d], "width rounded up", "one wider"),
+    ("5.1", of(waves, exponent=lambda i, d: i // 2 * 2 / max(d - d % 2, 1)), "width rounded down", "2i/(d − 1)"),
+    ("5.1", waves_of_whole_pairs, "width rounded down", "one column narrower"),
+    ("5.1", of(waves, exponent=lambda i, d: i // 2 * 2 / max(d - 1, 1)), "divided by d − 1", "divides by d."),
+    ("5.1", of(waves, exponent=lambda i, d: i // 2 / max((d + 1) // 2 - 1, 1)), "slowest wave reached", "stays short"),
     ("5.2", of(decode, shift=False, carry=False, scale=False), "not shifted", "is what it reads there"),
     ("5.2", of(decode, shift=False), "not shifted", "has to say word"),
     ("5.2", of(decode, carry=False), "normalised on the way", "a vector of length"),
@@ -292,6 +300,11 @@ WRONG = [
     ("5.5", of(norm, unbiased=True, divide=lambda v, e: v.sqrt() + e), "unbiased, eps outside", "differs twice"),
     ("5.5", of(norm, divide=lambda v, e: v.sqrt() + e), "eps outside the root", "inside the root"),
     ("5.5", of(norm, divide=lambda v, e: v.sqrt()), "no eps", "0/0 is NaN"),
+    ("5.5", of(norm, divide=lambda v, e: (v + 1e-5).sqrt()), "eps fixed", "the argument eps is ignored"),
+    ("5.5", of(norm, divide=lambda v, e: (v + 1e-12).sqrt()), "eps fixed", "the argument eps is ignored"),
+    ("5.5", of(norm, divide=lambda v, e: v.sqrt() + 1e-6), "eps fixed", "the argument eps is ignored"),
+    ("5.5", of(norm, unbiased=True, divide=lambda v, e: (v + 1e-5).sqrt()), "eps fixed", "divides by C − 1"),
+    ("5.5", lambda x, g, b, e: F.layer_norm(x, x.shape[-1:], g, b), "eps fixed", "the argument eps is ignored"),
     ("5.5", of(norm, divide=lambda v, e: (v - e).sqrt()), "eps subtracted", "It is added"),
     ("5.5", of(norm, divide=lambda v, e: v + e), "divided by the variance", "Its root"),
     ("5.5", of(norm, centre=False), "mean kept", "not taken off"),
