@@ -131,8 +131,8 @@ def _direction(got: np.ndarray, wanted: np.ndarray, tolerance: float) -> str:
 
 def _visibly_off(value: float, wanted: float, tolerance: float) -> str:
     """A number that is off, with as many digits as it takes to be off when it is read."""
-    if value.is_integer():
-        return number(value)
+    if value.is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}" if abs(value) >= 1e4 else number(value)
     texts = (number(value), *(f"{value:.{digits}g}" for digits in range(3, 17)), repr(value))
     return next(text for text in texts if text == texts[-1] or abs(float(text) - wanted) > tolerance)
 
