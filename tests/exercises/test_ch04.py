@@ -94,15 +94,15 @@ def of(function, **changes):
 # ---------------------------------------------------------------- 4.3 masked_weights
 
 
-def masked(scores, real, *, triangle=True, diagonal=0, fill=-torch.inf, keys=True, before=True):
-    """The planted bugs one by one: every combination of the five."""
+def masked(scores, real, *, triangle=True, diagonal=0, fill=-torch.inf, keys=True, before=True, dim=-1):
+    """The planted bugs one by one: every combination of the five; and a softmax over another axis."""
     T = scores.shape[-1]
     allowed = torch.ones(T, T, dtype=torch.bool)
     allowed = allowed.tril(diagonal) if triangle else allowed.triu(diagonal)
     words = real[:, None, None, :] if keys else real[:, None, :, None]
     if before:
-        return scores.masked_fill(~(allowed & words), fill).softmax(-1)
-    return scores.masked_fill(~allowed, fill).softmax(-1) * words
+        return scores.masked_fill(~(allowed & words), fill).softmax(dim)
+    return scores.masked_fill(~allowed, fill).softmax(dim) * words
 
 
 def masked_looped(scores, real):
@@ -254,6 +254,10 @@ WRONG = [
     ("4.3", of(masked, keys=False), "attends to padding", "attends to padding: weight"),
     ("4.3", of(masked, before=False), "rows do not sum to 1", "sum to 0."),
     ("4.3", masked_renormalised, "rows do not sum to 1", "are NaN"),
+    ("4.3", of(masked, dim=-2), "softmax over the queries", "Who competes for whose attention?"),
+    ("4.3", of(masked, dim=-2, fill=-1e9), "softmax over the queries", "Who competes for whose attention?"),
+    ("4.3", of(masked, dim=-2, fill=-1e-9, triangle=False, diagonal=1), "softmax over the queries", "Mend that first"),
+    ("4.3", lambda s, r: masked(s, r, dim=-2).nan_to_num(), "softmax over the queries", "what one key gets"),
     ("4.3", lambda s, r: masked(s, torch.ones_like(r)), "attends to padding", "attends to padding: weight"),
     ("4.3", lambda s, r: masked(2 * s, r), "hidden, but not wholly", "by the scores"),
     ("4.4", of(halves, cut=lambda x, n: x.reshape(len(x), n, x.shape[1], -1)), "split without transpose", "some words"),

@@ -159,6 +159,17 @@ def step(
     return (y @ W_o.T if out else y), *after
 
 
+def step_causal(x, keys, values, W_q, W_k, W_v, W_o):
+    """The library's causal mask, which it aligns at the top left."""
+
+    def heads(W):
+        return (x @ W.T).unflatten(1, (keys.shape[1], 1, -1))
+
+    keys, values = torch.cat([keys, heads(W_k)], dim=2), torch.cat([values, heads(W_v)], dim=2)
+    y = F.scaled_dot_product_attention(heads(W_q), keys, values, is_causal=True)
+    return y.flatten(1) @ W_o.T, keys, values
+
+
 def step_einsum(x, keys, values, W_q, W_k, W_v, W_o):
     _, H, _, D = keys.shape
     query, key, value = (torch.einsum("bc,hdc->bhd", x.double(), W.double().reshape(H, D, -1)) for W in (W_q, W_k, W_v))
@@ -284,6 +295,7 @@ WRONG = [
     ("5.3", lambda *a: (step(*a)[0], a[1], a[2]), "memory not grown", "is forgotten"),
     ("5.3", lambda *a: (step(*a)[0], *(m[:, :, -1:] for m in step(*a)[1:])), "only the new word kept", "all words so far"),
     ("5.3", of(step, look=lambda past, new: new), "only the new word seen", "weight is 1"),
+    ("5.3", step_causal, "only the first word seen", "aligned at the top left"),
     ("5.3", of(step, root=lambda x, k: x.shape[1] ** 0.5), "scaled by √C", "all heads together"),
     ("5.3", of(step, root=lambda x, k: 1.0), "not scaled", "not divided"),
     ("5.3", of(step, cut=interleaved), "features interleaved", "every H-th feature"),
@@ -355,6 +367,7 @@ def test_5_2_each_bug_is_seen_beside_the_others(judge, seed, shift, carry, scale
         ("5.2", of(decode, shift=False, tell=True), [False, True, True]),
         ("5.3", of(step, look=lambda past, new: past), [False] * 3),
         ("5.3", of(step, root=lambda x, k: 1.0), [False, True, False]),
+        ("5.3", step_causal, [False, True, False]),
         ("5.5", of(norm, divide=lambda v, e: v.sqrt() + e), [True, False, True, True]),
         ("5.5", of(norm, divide=lambda v, e: v.sqrt()), [True, False, True, False]),
         ("5.5", norm_by_squares, [True, True, True, False]),
