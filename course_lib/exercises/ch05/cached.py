@@ -137,6 +137,12 @@ WRONGS = (
         "The memory grows, but y looks at the new word alone: its weight is 1, whatever the others hold.",
     ),
     Wrong(
+        "only the first word seen",
+        _with(weigh=lambda s: torch.ones_like(s).tril()),
+        "y looks at the first word alone, with weight 1. A causal mask does that when it is aligned at the top left: "
+        "its only row belongs to word 0, and the query that asks here is the newest word's.",
+    ),
+    Wrong(
         "scaled by √C",
         _with(root=lambda x, q: x.shape[1] ** 0.5),
         "You divide the scores by √C, the width of all heads together. Each head's dot product adds up D "
