@@ -302,9 +302,9 @@ def test_which_special_token_has_which_part(specials, roles):
     ids = (tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id)
     assert [None if i is None else tokenizer.vocabulary[i] for i in ids] == list(roles)
     if tokenizer.bos_id is None:
-        with pytest.raises(ValueError, match="^bos: got True"):
+        with pytest.raises(ValueError, match=r"^bos: got True"):
             tokenizer.encode("x", bos=True)
-        with pytest.raises(ValueError, match="^eos: got True"):
+        with pytest.raises(ValueError, match=r"^eos: got True"):
             tokenizer.encode("x", eos=True)
 
 
@@ -416,7 +416,8 @@ def test_a_wrong_file_is_refused(tokenizer, change, says, tmp_path):
     (lambda t: t.decode([-1]), "ids: got -1"), (lambda t: t.decode([1.0]), "ids: got 1.0"),
     (lambda t: list(t.decode_stream([1, -1])), "ids: got -1"), (lambda t: t.decode_bytes("ab"), "ids: got a"),
     (lambda t: t.encode(b"a"), "text: got bytes"), (lambda t: list(t.encode_iterable([None])), "text: got NoneType"),
-    (lambda t: t.encode_iterable(3), "chunks: got int"), (lambda t: t.encode_iterable("ab"), "chunks: got one"), (lambda t: t.encode("a", allowed="<|endoftext|>"), "allowed: got"),
+    (lambda t: t.encode_iterable(3), "chunks: got int"), (lambda t: t.encode_iterable("ab"), "chunks: got one"),
+    (lambda t: t.encode("a", allowed="<|endoftext|>"), "allowed: got"),
     (lambda t: t.encode("a", allowed=["<x>"]), "allowed: got"), (lambda t: BPETokenizer.train("text", 300), "texts: got one"),
     (lambda t: BPETokenizer.train([], 300), "texts: got no text"), (lambda t: BPETokenizer.train([""], 300), "texts: got no text"),
     (lambda t: BPETokenizer.train(["a"], 256), "vocab_size: got 256, expected at least 257"),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from course_lib.tokenizers.base import SPECIALS, Tokenizer, read_tokenizer
+from course_lib.tokenizers.base import SPECIALS, Tokenizer, blaming, read_tokenizer
 from course_lib.tokenizers.bpe import BPETokenizer
 from course_lib.tokenizers.merging import count_pairs, merge
 from course_lib.tokenizers.splitting import GPT2_PATTERN, GPT4_PATTERN
@@ -15,8 +15,9 @@ __all__ = ["BERT_SPECIALS", "GPT2_PATTERN", "GPT4_PATTERN", "SPECIALS", "BPEToke
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
     """The tokenizer in a file, whatever its kind. Raises FileNotFoundError, ValueError for any other file."""
-    found = read_tokenizer(path).get("kind")
     kinds = {kind.kind: kind for kind in (CharTokenizer, WordTokenizer, BPETokenizer, WordPieceTokenizer)}
-    if found not in kinds:
-        raise ValueError(f"{path}: got a tokenizer of {found!r}, expected one of {', '.join(kinds)}")
+    with blaming(path):
+        found = read_tokenizer(path).get("kind")
+        if found not in kinds:
+            raise ValueError(f"got a tokenizer of {found!r}, expected one of {', '.join(kinds)}")
     return kinds[found].load(path)

@@ -3,7 +3,8 @@
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from operator import index
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -112,14 +113,23 @@ def write_tokenizer(path: str | Path, kind: str, **content: Any) -> None:
     write_text(path, json.dumps({"format": FORMAT, "kind": kind, **content}, ensure_ascii=False, indent=0))
 
 
+@contextmanager
+def blaming(*paths: str | Path) -> Iterator[None]:
+    """What is wrong with the content of files is told with their names."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{' and '.join(map(str, paths))}: {error}") from None
+
+
 def read_json(path: str | Path, what: str) -> dict[str, Any]:
     """The JSON object in a file; ValueError "not a `what`" when there is none."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a {what}, {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a {what}, {error}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a {what}, expected a JSON object")
+        raise ValueError(f"not a {what}, expected a JSON object")
     return content
 
 
@@ -127,19 +137,17 @@ def read_tokenizer(path: str | Path, kind: str | None = None) -> dict[str, Any]:
     """What a tokenizer file holds; ValueError when it is none, or none of the asked kind."""
     content = read_json(path, "tokenizer file")
     if content.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a tokenizer file, expected the format {FORMAT!r}")
+        raise ValueError(f"not a tokenizer file, expected the format {FORMAT!r}")
     if kind not in (None, content.get("kind")):
-        raise ValueError(f"{path}: got a tokenizer of {content.get('kind')}, expected one of {kind}")
+        raise ValueError(f"got a tokenizer of {content.get('kind')}, expected one of {kind}")
     return content
 
 
 def load_list(cls: type, path: str | Path) -> Any:
     """A `cls` from a tokenizer file with a list of tokens and a lower-case flag. Raises ValueError for a damaged or wrong file."""
-    content = read_tokenizer(path, cls.kind)
-    vocabulary, lowercase = content.get("vocabulary"), content.get("lowercase")
-    if not isinstance(vocabulary, list) or not isinstance(lowercase, bool):
-        raise ValueError(f"{path}: expected a list 'vocabulary' and true or false for 'lowercase'")
-    try:
+    with blaming(path):
+        content = read_tokenizer(path, cls.kind)
+        vocabulary, lowercase = content.get("vocabulary"), content.get("lowercase")
+        if not isinstance(vocabulary, list) or not isinstance(lowercase, bool):
+            raise ValueError("expected a list 'vocabulary' and true or false for 'lowercase'")
         return cls(vocabulary, lowercase)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None

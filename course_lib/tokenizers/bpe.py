@@ -12,6 +12,7 @@ import regex
 from course_lib.tokenizers.alphabet import BYTES, to_letters
 from course_lib.tokenizers.base import (
     Memo,
+    blaming,
     check_ids,
     check_text,
     check_texts,
@@ -74,12 +75,14 @@ class BPETokenizer:
     @classmethod
     def from_gpt2(cls, merges: str | Path, vocabulary: str | Path) -> Self:
         """The tokenizer in GPT-2's own files, vocab.bpe and encoder.json. Raises ValueError if they do not fit together."""
-        return cls(*read_gpt2(merges, vocabulary))
+        with blaming(merges, vocabulary):
+            return cls(*read_gpt2(merges, vocabulary))
 
     @classmethod
     def from_huggingface(cls, path: str | Path) -> Self:
         """The tokenizer in a tokenizer.json. Raises ValueError, naming the entry, for one whose ids would not be the same."""
-        return cls(*read_huggingface(path))
+        with blaming(path):
+            return cls(*read_huggingface(path))
 
     @property
     def vocab_size(self) -> int:
@@ -156,11 +159,8 @@ class BPETokenizer:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote. Raises FileNotFoundError, ValueError for a damaged or wrong file."""
-        content = read_tokenizer(path, cls.kind)
-        try:
-            return cls(*read_saved(content))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        with blaming(path):
+            return cls(*read_saved(read_tokenizer(path, cls.kind)))
 
 
 def _checked(vocabulary: list[bytes | str], merges: list[Pair]) -> tuple[dict[bytes | str, int], list[int]]:

@@ -13,10 +13,10 @@ INSIDE = "##"               # before a piece that does not begin a word
 def learn_pieces(words: Mapping[str, int], n_pieces: int, min_count: int = 1) -> list[str]:
     """All characters, at a word's start ("a") and inside ("##a"), then pieces merged by likelihood until there are `n_pieces`.
 
-    words: how often each occurs. The next merge is the pair with the greatest count(ab) / (count(a) · count(b)): of all merges
-    the one by which the text becomes most likely for each time it is used, were pieces independent. Of equal ones it is the most
-    frequent pair, then the smaller first id, then the smaller second. This favours rare words: pieces that always stand
-    together score highest. min_count keeps pairs out that are seen less often.
+    words: how often each occurs; "#" stands in none but "#" itself. The next merge is the pair with the greatest
+    count(ab) / (count(a) · count(b)): each time it is used, the text becomes more likely by this factor times its length, were
+    pieces independent. Of equal ones it is the most frequent pair, then the one with the smaller first id, then second. Rare
+    words profit most, since their pieces always stand together; min_count keeps pairs out that are seen less often.
     """
     spelled = {(word[0], *(INSIDE + letter for letter in word[1:])): count for word, count in words.items()}
     pieces = sorted(set(chain.from_iterable(spelled)))

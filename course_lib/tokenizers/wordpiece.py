@@ -10,7 +10,7 @@ from typing import Self
 
 import regex
 
-from course_lib.tokenizers.base import Memo, check_ids, check_text, check_texts, load_list, write_tokenizer
+from course_lib.tokenizers.base import Memo, blaming, check_ids, check_text, check_texts, load_list, write_tokenizer
 from course_lib.tokenizers.pieces import INSIDE, learn_pieces
 
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -87,10 +87,8 @@ class WordPieceTokenizer:
     @classmethod
     def from_vocab(cls, path: str | Path, lowercase: bool = True) -> Self:
         """The tokenizer of BERT's vocab.txt, a piece in each line, in the order of ids. Raises ValueError for another file."""
-        try:
+        with blaming(path):
             return cls(Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n"), lowercase)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
 
     @property
     def vocab_size(self) -> int:
