@@ -7,7 +7,7 @@ from torch import nn
 from course_lib.attention import record_attention
 from course_lib.generation import greedy
 from course_lib.models.gpt import GPT, GPTConfig
-from course_lib.packing import PackedLinear, packed
+from course_lib.packing import HalvedLinear, PackedLinear, packed
 
 
 @torch.no_grad()
@@ -19,12 +19,14 @@ def test_a_packed_layer_gives_what_the_layer_gives(dtype, tol, bias, sizes, shap
     torch.manual_seed(0)
     layer, x = nn.Linear(*sizes, bias=bias).to(dtype), torch.randn(*shape, sizes[0]).to(dtype)
     expected = layer(x)
-    for rows in (1, 16):
-        got = PackedLinear(layer, rows)(x)
+    others = [PackedLinear(layer, 1), PackedLinear(layer, 16)]
+    others += [HalvedLinear(layer)] if sizes[1] % 2 == 0 else []
+    for other in others:
+        got = other(x)
         assert got.shape == expected.shape and got.dtype == dtype
         torch.testing.assert_close(got, expected, rtol=0, atol=tol * float(expected.abs().max() if expected.numel() else 1))
-    one = PackedLinear(layer, 1)(x.transpose(0, -1).contiguous().transpose(0, -1))      # however the numbers lie in memory
-    torch.testing.assert_close(one, expected, rtol=0, atol=tol * float(expected.abs().max() if expected.numel() else 1))
+        strange = other(x.transpose(0, -1).contiguous().transpose(0, -1))               # however the numbers lie in memory
+        torch.testing.assert_close(strange, expected, rtol=0, atol=tol * float(expected.abs().max() if expected.numel() else 1))
 
 
 def model(dtype=torch.float32):
@@ -38,7 +40,8 @@ def test_decoding_inside_the_block_says_the_same(batch):
     prompt = prompt if batch > 1 else prompt[:, :1]                     # of one word nothing is read before it
     plain = greedy(net, prompt, eos_id=-1, max_len=20)
     with packed(net, batch):
-        assert sum(isinstance(m, PackedLinear) for m in net.modules()) == 2 * 5 + 1
+        kinds = [type(m) for m in net.modules() if isinstance(m, (HalvedLinear, PackedLinear))]
+        assert kinds == ([HalvedLinear] * 10 + [PackedLinear] if batch == 1 else [PackedLinear] * 11)     # a vocabulary of 11 is odd
         said = greedy(net, prompt, eos_id=-1, max_len=20)
         with record_attention(net) as maps, torch.no_grad():
             net(prompt)
@@ -60,6 +63,6 @@ def test_afterwards_the_model_is_what_it_was_even_after_an_error():
 def test_other_precisions_stay_plain_and_bad_rows_are_named():
     net = model(torch.float64)
     with packed(net, 2):
-        assert not any(isinstance(m, PackedLinear) for m in net.modules())
+        assert not any(isinstance(m, (HalvedLinear, PackedLinear)) for m in net.modules())
     with pytest.raises(ValueError, match="rows: got 0, expected at least 1"), packed(net, 0):
         pass
