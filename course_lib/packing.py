@@ -30,16 +30,16 @@ class HalvedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
-        self.linear = linear
+        self.linear, self.halves = linear, linear.weight.detach().view(2, -1, linear.in_features)      # (2, out / 2, in)
+        bias = torch.zeros_like(linear.weight[:, 0]) if linear.bias is None else linear.bias.detach()
+        self.bias = bias.view(2, -1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in) → (…, out)."""
         if x.numel() != x.shape[-1]:
             return self.linear(x)
-        halves = self.linear.weight.view(2, -1, x.shape[-1])                            # (2, out / 2, in)
-        column, bias = x.reshape(1, -1).t().expand(2, -1, -1), self.linear.bias         # (2, in, 1)
-        y = halves @ column if bias is None else torch.baddbmm(bias.view(2, -1, 1), halves, column)
-        return y.view(*x.shape[:-1], -1)
+        column = x.reshape(1, -1).t().expand(2, -1, -1)                                 # (2, in, 1)
+        return torch.baddbmm(self.bias, self.halves, column).view(*x.shape[:-1], -1)
 
 
 def _faster(linear: nn.Linear, rows: int) -> nn.Module:

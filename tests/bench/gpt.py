@@ -202,7 +202,7 @@ def main() -> None:
         for batch in (1, 16):
             measure_decoding(batch, rounds, 64 if arguments.quick else DECODED)
     if arguments.only != "decoding":
-        measure_training(rounds, 1 if arguments.quick else 2)
+        measure_training(2 * rounds, 1)
 
 
 if __name__ == "__main__":
