@@ -201,13 +201,14 @@ class KVCache:
             for buffer, part in zip(self.buffers, old):
                 buffer[:, :, :self.length] = part
         for buffer, part in zip(self.buffers, (key, value)):
-            buffer[:, :, self.length:end] = part
+            buffer.narrow(2, self.length, key.shape[2]).copy_(part)
         self.length = end
         return self.read()
 
     def read(self) -> tuple[Tensor, Tensor]:
         """All keys and all values, (B, K, length, D)."""
-        return tuple(buffer[:, :, :self.length] for buffer in self.buffers)
+        keys, values = self.buffers
+        return keys.narrow(2, 0, self.length), values.narrow(2, 0, self.length)
 
     def reorder(self, index: Tensor) -> "KVCache":
         """A new cache with row index[n] for each n; of room that is still free it copies no more than the words take."""

@@ -133,11 +133,13 @@ def check_padding(name: str, mask: torch.Tensor) -> None:
         raise ValueError(f"{name}: row {row} is {mask[row].int().tolist()}, expected {expected} (True = a word)")
 
 
-def check_words(name: str, ids: torch.Tensor, mask_name: str, mask: torch.Tensor | None, vocab_size: int) -> None:
-    """Raise ValueError unless ids (B, T) holds ids, and in each row of `mask`, if there is one, the words stand side by side."""
+def check_words(name: str, ids: torch.Tensor, mask_name: str, mask: torch.Tensor | None, vocab_size: int, max_len: int) -> None:
+    """Raise ValueError unless ids (B, T ≤ max_len) holds ids, and in each row of `mask`, if there is one, the words stand in one piece."""
     check_ids(name, ids, vocab_size)
     if ids.dim() != 2:
         raise ValueError(f"{name}: got shape {tuple(ids.shape)}, expected (B, T)")
+    if ids.shape[1] > max_len:
+        raise ValueError(f"{name}: got {ids.shape[1]} tokens a row, expected at most max_len = {max_len}")
     if mask is not None:
         _check_mask(mask_name, mask, ids)
     if mask is not None and not torch.compiler.is_compiling():

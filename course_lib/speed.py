@@ -32,7 +32,7 @@ def flops_per_token(model: nn.Module, context: int) -> Flops:
     return Flops(forward, 3 * forward)
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 1024, seconds: float = 0.5) -> float:
+def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 1024, seconds: float = 2.0) -> float:
     """Floating-point operations a second of products of two square matrices: the best of those that fit in `seconds`.
 
     A training run's own rate divided by this is its utilisation: how much of what the machine can do it gets out.

@@ -1,6 +1,7 @@
 """Batches: padding, the shift between what the decoder reads and what it has to say, and an order that is a function of numbers."""
 
 import hashlib
+import itertools
 import subprocess
 import sys
 from collections import Counter
@@ -168,7 +169,7 @@ def test_windows_of_an_epoch_do_not_overlap_and_targets_are_one_place_on(n, leng
     firsts = set()
     for epoch in range(12 * batch_size):
         starts = sorted(row[0].item() for row in rows[epoch * windows.per_epoch:(epoch + 1) * windows.per_epoch])
-        assert all(b - a == length for a, b in zip(starts, starts[1:])) and starts[-1] + length < n
+        assert all(b - a == length for a, b in itertools.pairwise(starts)) and starts[-1] + length < n
         firsts.add(starts[0])
     assert all(torch.equal(row, torch.arange(length) + row[0]) for row in rows)
     assert max(firsts) < max(length, n - windows.per_epoch * length)

@@ -65,7 +65,8 @@ def steps(net, prompt, mask, tokens):
 # --- other libraries --------------------------------------------------------------------------------------------------
 
 LLAMA_NAMES = (("blocks.", "model.layers."), ("attention.norm", "input_layernorm"), ("feed_forward.norm", "post_attention_layernorm"),
-               ("feed_forward.part.", "mlp."), ("attention.part.", "self_attn."), ("query.", "q_proj."), ("self_attn.out.", "self_attn.o_proj."),
+               ("feed_forward.part.", "mlp."), ("attention.part.", "self_attn."), ("query.", "q_proj."),
+               ("self_attn.out.", "self_attn.o_proj."),
                ("query_norm", "q_norm"), ("key_norm", "k_norm"), ("gate.", "gate_proj."), ("up.", "up_proj."), ("down.", "down_proj."))
 LLAMA_ENDS = {"embedding.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight", "output.weight": "lm_head.weight"}
 

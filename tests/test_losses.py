@@ -1,5 +1,6 @@
 """Losses against sums written out by hand, and laws that the zero, the unmasked and the shifted loss break."""
 
+import itertools
 import math
 
 import pytest
@@ -265,7 +266,7 @@ def test_without_a_mask_all_tokens_count(smoothing):
 def test_next_token_loss_scores_each_word_by_the_one_before_it():
     model, text = Scores(), [3, 1, 4, 1, 5, 2, 6]
     batch = TokenBatch(torch.tensor([text[:-1]]), torch.tensor([text[1:]]))
-    expected = -sum(model.table[a].log_softmax(-1)[b].item() for a, b in zip(text, text[1:]))
+    expected = -sum(model.table[a].log_softmax(-1)[b].item() for a, b in itertools.pairwise(text))
     loss, n = next_token_loss(model, batch)
     assert loss.item() == pytest.approx(expected, rel=1e-13) and n.item() == 6
     assert loss.item() != pytest.approx(next_token_loss(model, TokenBatch(batch.inputs, batch.inputs))[0].item())       # not shifted

@@ -129,7 +129,7 @@ def test_a_run_is_not_resumed_with_another_optimiser(tmp_path):
 
 
 def test_a_model_without_blocks_is_named():
-    with pytest.raises(ValueError, match="model: Linear has no linear layer inside an nn.ModuleList"):
+    with pytest.raises(ValueError, match=r"model: Linear has no linear layer inside an nn.ModuleList"):
         make_muon(nn.Linear(3, 3), CONFIG)
     only = nn.ModuleList([nn.Linear(3, 3, bias=False)])
     assert len(make_muon(only, CONFIG).param_groups) == 1               # nothing left for AdamW

@@ -57,21 +57,11 @@ GPT2 = {name: GPTConfig(50257, d_model, n_heads, n_layers, dropout=0.1, init="gp
 
 
 class GPTState(NamedTuple):
-    """What decoding carries along: the words of the window so far (N, t), how many of them are padding (N,), a cache per layer."""
+    """What decoding carries along: the window's words so far (N, t), how many of them are padding (N,), and a cache per layer."""
 
     ids: Tensor
     padding: Tensor | None
     caches: tuple[KVCache, ...]
-
-    @classmethod
-    def empty(cls, config: GPTConfig, ids: Tensor, padding: Tensor | None) -> "GPTState":
-        """Nothing read yet, for as many rows as `ids` has."""
-        return cls(ids[:, :0], padding, tuple(KVCache(config.max_len) for _ in range(config.n_layers)))
-
-    def rows(self, index: Tensor) -> "GPTState":
-        """The state of row index[n] for each n."""
-        padding = None if self.padding is None else self.padding[index]
-        return GPTState(self.ids[index], padding, tuple(cache.reorder(index) for cache in self.caches))
 
 
 class GPT(nn.Module):
@@ -96,17 +86,11 @@ class GPT(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """ids (B, T) → logits (B, T, V). mask (B, T), True = a word: needed for padding on the left, harmless for padding on the right.
 
-        Positions count from a row's first word. ValueError for ids outside the vocabulary or more than `max_len` of them.
+        Positions count from a row's first word. ValueError for ids outside the vocabulary, or more than `max_len` in a row.
         """
-        self.check("ids", ids, "mask", mask)
+        check_words("ids", ids, "mask", mask, self.config.vocab_size, self.config.max_len)
         start = 0 if mask is None else -mask.int().argmax(1)                            # minus the padding on the left
         return self.output(self.read(ids, mask, start, (None,) * len(self.blocks)))
-
-    def check(self, name: str, ids: Tensor, mask_name: str, mask: Tensor | None) -> None:
-        """Raise ValueError for a batch that cannot be read."""
-        check_words(name, ids, mask_name, mask, self.config.vocab_size)
-        if ids.shape[1] > self.config.max_len:
-            raise ValueError(f"{name}: got {ids.shape[1]} tokens a row, expected at most max_len = {self.config.max_len}")
 
     def read(self, ids: Tensor, mask: Tensor | None, start: int | Tensor, caches: tuple[KVCache | None, ...]) -> Tensor:
         """ids (B, T), which follow S − T words in the caches; mask (B, S) → what the last layer makes of them, (B, T, d_model)."""
@@ -121,16 +105,20 @@ class GPT(nn.Module):
 
         chunk: read so many words at a time, which bounds the memory that a long prompt takes.
         """
-        self.check("prompt", prompt, "prompt_mask", prompt_mask)
+        check_words("prompt", prompt, "prompt_mask", prompt_mask, self.config.vocab_size, self.config.max_len)
         if prompt_mask is not None and not prompt_mask[:, -1].all():
             raise ValueError("prompt_mask: got padding at the end of a row, expected padding on the left")
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk: got {chunk}, expected at least 1")
         padding = None if prompt_mask is None or prompt_mask.all() else (~prompt_mask).sum(1)
-        state = GPTState.empty(self.config, prompt, padding)
+        state = self.empty(prompt, padding)
         for piece in prompt[:, :-1].split(chunk or self.config.max_len, dim=1):
             _, state = self.advance(piece, state)
         return prompt[:, -1], state
+
+    def empty(self, ids: Tensor, padding: Tensor | None) -> GPTState:
+        """The state before any word, for as many rows as `ids` has."""
+        return GPTState(ids[:, :0], padding, tuple(KVCache(self.config.max_len) for _ in self.blocks))
 
     def step(self, token: Tensor, state: GPTState) -> tuple[Tensor, GPTState]:
         """Feed the words just said (N,): logits for the next ones (N, V) and the new state, which shares the old one's caches.
@@ -141,7 +129,7 @@ class GPT(nn.Module):
         if state.ids.shape[1] == self.config.max_len:
             forgotten = self.config.max_len - self.config.max_len // 2
             padding = None if state.padding is None else (state.padding - forgotten).clamp(min=0)
-            _, state = self.advance(state.ids[:, forgotten:], GPTState.empty(self.config, state.ids, padding))
+            _, state = self.advance(state.ids[:, forgotten:], self.empty(state.ids, padding))
         x, state = self.advance(token[:, None], state)
         return self.output(x).squeeze(1), state
 
@@ -155,4 +143,5 @@ class GPT(nn.Module):
 
     def reorder(self, state: GPTState, index: Tensor) -> GPTState:
         """The state of row index[n] for each n (beam search keeps some hypotheses and drops others)."""
-        return state.rows(index)
+        padding = None if state.padding is None else state.padding[index]
+        return GPTState(state.ids[index], padding, tuple(cache.reorder(index) for cache in state.caches))
