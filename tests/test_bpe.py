@@ -91,7 +91,7 @@ def test_the_two_public_steps_make_the_same_trainer(words):
 @settings(deadline=None)
 def test_counts_stay_right_through_every_merge(words):
     spelled = {tuple(word): n for word, n in words.items()}
-    index = PairIndex(spelled)
+    index = PairIndex(spelled.items())
     for new in range(256, 270):
         assert {pair: n for pair, n in index.counts.items() if n} == count_pairs(spelled)
         if not (left := count_pairs(spelled)):

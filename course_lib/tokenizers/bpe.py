@@ -1,7 +1,7 @@
 """Byte-pair encoding on bytes (Sennrich et al. 2016; Radford et al. 2019): every text has ids, and no id means "unknown"."""
 
 import codecs
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -44,7 +44,7 @@ class BPETokenizer:
     kind = "byte pairs"
 
     def __init__(self, vocabulary: Sequence[bytes | str], merges: Sequence[Pair], pattern: str = GPT2_PATTERN):
-        self.vocabulary, self.merges = list(vocabulary), list(merges)
+        self.vocabulary, self.merges = list(vocabulary), [tuple(pair) for pair in merges]
         id_of, made = _checked(self.vocabulary, self.merges)
         self.specials = {token: i for token, i in id_of.items() if isinstance(token, str)}
         self.pad_id, self.bos_id, self.eos_id = (
@@ -100,11 +100,12 @@ class BPETokenizer:
         allowed: special tokens that the text may contain as such (never for text that others wrote). Raises ValueError for
         a lone surrogate, which is no character, for an unknown special token, and for a bos or eos that does not exist.
         """
-        for name, wanted, special in (("bos", bos, self.bos_id), ("eos", eos, self.eos_id)):
-            if wanted and special is None:
-                raise ValueError(f"{name}: got True, expected False, since this tokenizer has no such special token")
-        ids = self._encode_allowed(check_text(text), allowed) if allowed else self._encode(self._splitter.blocks([check_text(text)]))
-        return [*[self.bos_id] * bos, *ids, *[self.eos_id] * eos]
+        ids = self._encode_allowed(text, allowed) if allowed else [*self._encode(self._splitter.blocks([check_text(text)]))]
+        if bos:
+            ids.insert(0, _existing("bos", self.bos_id))
+        if eos:
+            ids.append(_existing("eos", self.eos_id))
+        return ids
 
     def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
         """The ids of one text that comes in chunks, cut anywhere, as `encode` gives them for the whole; memory for one block.
@@ -127,7 +128,7 @@ class BPETokenizer:
             raise ValueError(f"allowed: got {allowed!r}, expected some of {list(self.specials)}")
         longest_first = "|".join(map(regex.escape, sorted(allowed, key=len, reverse=True)))
         ids: list[int] = []
-        for piece in regex.split(f"({longest_first})", text):       # every second one is a special token
+        for piece in regex.split(f"({longest_first})", check_text(text)):       # every second one is a special token
             ids += [self.specials[piece]] if piece in allowed else self._encode(self._splitter.blocks([piece]))
         return ids
 
@@ -163,6 +164,12 @@ class BPETokenizer:
             return cls(*read_saved(read_tokenizer(path, cls.kind)))
 
 
+def _existing(name: str, special: int | None) -> int:
+    if special is None:
+        raise ValueError(f"{name}: got True, expected False, since this tokenizer has no such special token")
+    return special
+
+
 def _checked(vocabulary: list[bytes | str], merges: list[Pair]) -> tuple[dict[bytes | str, int], list[int]]:
     """Token → id, and the id that each merge makes; ValueError for a vocabulary that cannot spell, or does not fit the merges."""
     kinds = {type(token) for token in vocabulary}
@@ -183,7 +190,7 @@ def _checked(vocabulary: list[bytes | str], merges: list[Pair]) -> tuple[dict[by
 
 def _count_words(texts: Iterable[str], splitter: Splitter) -> dict[bytes, int]:
     """How often each pre-token occurs; distinct stretches are counted first, since there are fewer to split."""
-    words: Counter[str] = Counter()
+    words: defaultdict[str, int] = defaultdict(int)
     stretches: Counter[str] = Counter()
     blocks = splitter.blocks(texts)
     for block in blocks:
@@ -194,7 +201,7 @@ def _count_words(texts: Iterable[str], splitter: Splitter) -> dict[bytes, int]:
     return {utf8(word): count for word, count in words.items()}
 
 
-def _settle(stretches: Counter[str], words: Counter[str], splitter: Splitter) -> None:
+def _settle(stretches: Counter[str], words: defaultdict[str, int], splitter: Splitter) -> None:
     """Move the counts of stretches to their pre-tokens."""
     for stretch, count in stretches.items():
         for word in splitter.pretokens(stretch):

@@ -1,7 +1,9 @@
 """Byte-pair encoding on ids: learning which pairs to merge, and merging them (Sennrich et al. 2016, algorithm 1)."""
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import pairwise, repeat
 
@@ -11,6 +13,7 @@ Pair = tuple[int, int]
 SHORT = 128                 # ids; up to here a new look at the whole list is faster than a heap
 _END, _GONE = -1, -2        # in place of ids: the end of a word, what a merge has swallowed
 _NEVER = 2**62              # a rank behind all others
+_PLACES = partial(array, "i")           # a list would hold each number as an object, and the garbage collector would visit it
 
 
 def count_pairs(words: Mapping[Sequence[int], int]) -> Counter[Pair]:
@@ -36,20 +39,21 @@ def merge(ids: Sequence[int], pair: Pair, new: int) -> list[int]:
 
 
 class PairIndex:
-    """All distinct words in one linked list of ids, with the places and the count of each pair, kept right by every merge.
+    """Distinct words (as ids) with their counts, one behind the other in a list of ids, with the places of each pair.
 
-    counts: pair → how often it stands in the text. A merge costs time only where its pair stands.
+    counts: pair → how often it stands in the text, kept right by every merge, which costs time only where its pair stands.
+    A merged token keeps the slots of its parts, with its id in the first, its place, and in the last, where the token behind
+    it looks for its neighbour: [1, 2, 3] is [9, 9, 3] after 1+2 → 9, and [10, …, 10] after 9+3 → 10.
     """
 
-    def __init__(self, words: Mapping[Sequence[int], int]):
+    def __init__(self, words: Iterable[tuple[Sequence[int], int]]):
         self.ids, self.weights = [_END], [0]                    # an id of a word counts as often as the word
-        for word, count in words.items():
+        for word, count in words:
             self.ids += [*word, _END]
             self.weights += [*repeat(count, len(word)), 0]
-        everywhere = list(range(len(self.ids)))
-        self.left, self.right = [0, *everywhere[:-1]], [*everywhere[1:], 0]
-        self.places: defaultdict[Pair, list[int]] = defaultdict(list)
-        for pair, i in zip(pairwise(self.ids), everywhere):
+        self.slots: dict[int, int] = {}                         # how many slots a merged token has; others have one
+        self.places: defaultdict[Pair, array[int]] = defaultdict(_PLACES)
+        for i, pair in enumerate(pairwise(self.ids)):
             self.places[pair].append(i)
         for pair in [pair for pair in self.places if _END in pair]:
             del self.places[pair]
@@ -60,19 +64,20 @@ class PairIndex:
         """Put the id `new`, which no word holds yet, for each occurrence of `pair`, from the left: the pairs that it makes, and
         how often it now stands in the text.
         """
-        ids, left, right, counts, (a, b) = self.ids, self.left, self.right, self.counts, pair
-        fresh, times = defaultdict(list), 0
+        ids, weights, counts, slots, (a, b) = self.ids, self.weights, self.counts, self.slots, pair
+        size, both = slots.get(a, 1), slots.get(a, 1) + slots.get(b, 1)
+        slots[new] = both
+        fresh, times = defaultdict(_PLACES), 0
         for i in self.places.pop(pair):
-            j = right[i]
-            if ids[i] == a and ids[j] == b:                     # else changed by an earlier merge
-                h, k, weight = left[i], right[j], self.weights[i]
+            if ids[i] == a and ids[i + size] == b:              # else changed by an earlier merge
+                before, after, weight = ids[i - 1], ids[i + both], weights[i]
+                ids[i + size] = _GONE                           # no place of a token any more; maybe the last slot, though:
+                ids[i] = ids[i + both - 1] = new
                 times += weight
-                before, after = ids[h], ids[k]
-                ids[i], ids[j], right[i], left[k] = new, _GONE, k, i
                 if before != _END:
                     counts[before, a] -= weight
                     counts[before, new] += weight
-                    fresh[before, new].append(h)
+                    fresh[before, new].append(i - slots.get(before, 1))
                 if after != _END:
                     counts[b, after] -= weight
                     counts[new, after] += weight
@@ -90,7 +95,7 @@ def learn_merges(words: Mapping[bytes, int], n_tokens: int) -> tuple[list[bytes]
     of these the one with the smaller second id.
     """
     tokens, merges = [bytes([byte]) for byte in BYTES], []
-    index = PairIndex({word.translate(PLACES): count for word, count in words.items()})
+    index = PairIndex((word.translate(PLACES), count) for word, count in words.items())
     queue = [(-count, pair) for pair, count in index.counts.items()]
     heapify(queue)
     while queue and len(tokens) < n_tokens:

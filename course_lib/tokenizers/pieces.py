@@ -34,7 +34,7 @@ class _Ranking:
     """
 
     def __init__(self, words: Mapping[tuple[int, ...], int], min_count: int):
-        self.index, self.min_count = PairIndex(words), min_count
+        self.index, self.min_count = PairIndex(words.items()), min_count
         self.counts: Counter[int] = Counter()                      # of single pieces
         for ids, count in words.items():
             for i in ids:
