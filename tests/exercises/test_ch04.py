@@ -87,6 +87,11 @@ def attend_turned(query, key, value, mask):
     return weights @ value, weights
 
 
+def added(scores, query, key, value, mask):
+    scores = scores / query.shape[-1] ** 0.5
+    return scores if mask is None else scores + mask
+
+
 def of(function, **changes):
     return functools.partial(function, **changes)
 
@@ -235,6 +240,9 @@ WRONG = [
     ("4.1", of(attend, divide=lambda s, q, k, v: s / v.shape[3] ** 0.5), "divided by √E", "width of the values"),
     ("4.1", of(attend, dim=-2), "softmax over the queries", "weights[0, 0, 0] sum to"),
     ("4.1", of(attend, dim=-2, nan=0.0), "softmax over the queries", "compete"),
+    ("4.1", of(attend, dim=1), "softmax over the heads", "the keys compete"),
+    ("4.1", of(attend, dim=1, nan=0.0), "softmax over the heads", "the keys compete"),
+    ("4.1", lambda q, k, v, m: attend(q, k, v, None, divide=of(added, mask=m)), "mask added", "True counts 1"),
     ("4.1", attend_masked_late, "masked after the softmax", "sum to"),
     ("4.1", attend_renormalised, "masked, then renormalised", "new sum"),
     ("4.1", of(attend, fill=0.0), "masked score set to 0", "which the mask hides: weight 0."),

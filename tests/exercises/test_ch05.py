@@ -308,6 +308,7 @@ WRONG = [
     ("5.3", of(step, root=lambda x, k: x.shape[1] ** 0.5), "scaled by √C", "all heads together"),
     ("5.3", of(step, root=lambda x, k: 1.0), "not scaled", "not divided"),
     ("5.3", of(step, cut=interleaved), "features interleaved", "every H-th feature"),
+    ("5.3", lambda x, *rest: (step(x, *rest)[0] + x, *step(x, *rest)[1:]), "residual added", "a block around"),
     ("5.3", of(step, out=False), "W_o forgotten", "output map"),
     ("5.3", of(step, dim=1), "softmax over the heads", "heads compete"),
     ("5.3", of(step, dim=2), "softmax over one query", "every weight is 1"),
