@@ -735,6 +735,7 @@ def test_5_7_sources_without_their_end_are_asked_for_it(judge):
         (changed(lambda row: [2, *row]), "special symbols", "special symbols"),
         (changed(lambda row: []), "empty", "<eos> at once"),
         (changed(lambda row: row + row), "other lengths", "another length"),
+        (changed(lambda row: row[: len(row) // 2]), "other lengths", "do the blind sources end in it"),
         (changed(lambda row: [4] * len(row)), "trained too little", "train longer"),
         (changed(lambda row: [4] * 12), "trained too little", "train longer"),
     ],
