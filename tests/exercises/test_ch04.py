@@ -87,6 +87,11 @@ def attend_turned(query, key, value, mask):
     return weights @ value, weights
 
 
+def added(scores, query, key, value, mask):
+    scores = scores / query.shape[-1] ** 0.5
+    return scores if mask is None else scores + mask
+
+
 def of(function, **changes):
     return functools.partial(function, **changes)
 
@@ -235,6 +240,9 @@ WRONG = [
     ("4.1", of(attend, divide=lambda s, q, k, v: s / v.shape[3] ** 0.5), "divided by √E", "width of the values"),
     ("4.1", of(attend, dim=-2), "softmax over the queries", "weights[0, 0, 0] sum to"),
     ("4.1", of(attend, dim=-2, nan=0.0), "softmax over the queries", "compete"),
+    ("4.1", of(attend, dim=1), "softmax over the heads", "the keys compete"),
+    ("4.1", of(attend, dim=1, nan=0.0), "softmax over the heads", "the keys compete"),
+    ("4.1", lambda q, k, v, m: attend(q, k, v, None, divide=of(added, mask=m)), "mask added", "True counts 1"),
     ("4.1", attend_masked_late, "masked after the softmax", "sum to"),
     ("4.1", attend_renormalised, "masked, then renormalised", "new sum"),
     ("4.1", of(attend, fill=0.0), "masked score set to 0", "which the mask hides: weight 0."),
@@ -257,6 +265,7 @@ WRONG = [
     ("4.3", of(masked, dim=-2), "softmax over the queries", "Who competes for whose attention?"),
     ("4.3", of(masked, dim=-2, fill=-1e9), "softmax over the queries", "Who competes for whose attention?"),
     ("4.3", of(masked, dim=-2, fill=-1e-9, triangle=False, diagonal=1), "softmax over the queries", "Mend that first"),
+    ("4.3", of(masked, dim=-2, diagonal=-1), "softmax over the queries", "Who competes for whose attention?"),
     ("4.3", lambda s, r: masked(s, r, dim=-2).nan_to_num(), "softmax over the queries", "what one key gets"),
     ("4.3", lambda s, r: masked(s, torch.ones_like(r)), "attends to padding", "attends to padding: weight"),
     ("4.3", lambda s, r: masked(2 * s, r), "hidden, but not wholly", "by the scores"),
@@ -385,6 +394,11 @@ def test_4_3_gives_a_point_for_each_hole_that_is_closed(judge, seed, name):
 def test_4_3_constant_weights_earn_nothing(judge, fill):
     verdict = judge("4.3", lambda s, r: torch.full_like(s, fill))
     assert verdict.points == 0 and verdict.message, str(verdict)
+
+
+def test_4_3_equal_weights_do_not_compete_wrongly(judge):
+    """What every key gets sums to 1 as well, but so does what every query gives."""
+    assert judge("4.3", lambda s, r: torch.full_like(s, 1 / s.shape[-1])).misconception == "attends to the future"
 
 
 def test_4_3_no_mask_at_all(judge, seed):

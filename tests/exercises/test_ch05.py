@@ -93,7 +93,7 @@ def waves_of_whole_pairs(T, d_model):
 
 def decode(
     target, embedding, W_q, W_k, W_v, W_o, bos_id, *, shift=True, carry=True, scale=True, divide=None, sums=None,
-    tell=None, causal=True,
+    tell=None, causal=True, raw="", diagonal=0, fill=-torch.inf, nan=math.nan,
 ):
     """The planted bugs one by one (shift, carry, scale), and some others."""
     right = torch.cat([torch.full((len(target), 1), bos_id), target[:, :-1]], dim=1)
@@ -102,11 +102,11 @@ def decode(
     normal = F.layer_norm(x, x.shape[-1:])
     if sums == "no norm" or sums == "post":
         normal = x
-    query, key, value = normal @ W_q.T, normal @ W_k.T, normal @ W_v.T
+    query, key, value = ((x if role in raw else normal) @ W.T for role, W in zip("qkv", (W_q, W_k, W_v)))
     scores = query @ key.mT / ((len(W_q) ** 0.5 if scale else 1.0) if divide is None else divide(W_q))
     if causal:
-        scores = scores.masked_fill(torch.ones(scores.shape[1:], dtype=torch.bool).triu(1), -torch.inf)
-    added = scores.softmax(-1) @ value @ W_o.T
+        scores = scores.masked_fill(torch.ones(scores.shape[1:], dtype=torch.bool).triu(1 + diagonal), fill)
+    added = scores.softmax(-1).nan_to_num(nan) @ value @ W_o.T
     y = (x if carry else normal) + added
     if sums == "post":
         y = F.layer_norm(y, y.shape[-1:])
@@ -286,6 +286,15 @@ WRONG = [
     ("5.2", of(decode, sums="nothing carried"), "nothing carried", "nothing at all comes out"),
     ("5.2", of(decode, divide=lambda W: len(W)), "divided by D", "of its attention to a single word"),
     ("5.2", of(decode, divide=lambda W: W.shape[1] ** 0.5), "divided by √C", "of its attention to a single word"),
+    ("5.2", of(decode, raw="v"), "value not normalised", "the values are made from the words as they come in"),
+    ("5.2", of(decode, raw="v", scale=False), "value not normalised", "not from the normalised ones"),
+    ("5.2", of(decode, raw="q"), "query not normalised", "the queries are made"),
+    ("5.2", of(decode, raw="k"), "key not normalised", "the keys are made"),
+    ("5.2", of(decode, raw="qk"), "only the value normalised", "queries and keys are made"),
+    ("5.2", of(decode, raw="v", carry=False), "normalised on the way", "the values are made"),
+    ("5.2", of(decode, diagonal=-1, nan=0.0), "does not see itself", "no word sees itself"),
+    ("5.2", of(decode, diagonal=-1, fill=-1e9), "does not see itself", "no word sees itself"),
+    ("5.2", of(decode, diagonal=1), "reads ahead", "a word sees its successor"),
     ("5.3", of(step, look=lambda past, new: past), "not in its own memory", "does not look at itself"),
     ("5.3", of(step, grow=lambda past, new: torch.cat([new, past], 2)), "put in front", "at the end"),
     ("5.3", of(step, cache="qv"), "query kept as a key", "asked once"),
@@ -299,6 +308,7 @@ WRONG = [
     ("5.3", of(step, root=lambda x, k: x.shape[1] ** 0.5), "scaled by √C", "all heads together"),
     ("5.3", of(step, root=lambda x, k: 1.0), "not scaled", "not divided"),
     ("5.3", of(step, cut=interleaved), "features interleaved", "every H-th feature"),
+    ("5.3", lambda x, *rest: (step(x, *rest)[0] + x, *step(x, *rest)[1:]), "residual added", "a block around"),
     ("5.3", of(step, out=False), "W_o forgotten", "output map"),
     ("5.3", of(step, dim=1), "softmax over the heads", "heads compete"),
     ("5.3", of(step, dim=2), "softmax over one query", "every weight is 1"),
@@ -363,6 +373,9 @@ def test_5_2_each_bug_is_seen_beside_the_others(judge, seed, shift, carry, scale
         ("5.1", waves_short, [True, False]),
         ("5.2", of(decode, causal=False), [False, True, False]),
         ("5.2", of(decode, sums="post"), [True, False, True]),
+        ("5.2", of(decode, raw="v"), [True, True, False]),
+        ("5.2", of(decode, diagonal=-1, nan=0.0), [True, True, False]),
+        ("5.2", of(decode, diagonal=-1, fill=-1e9), [False, True, False]),
         ("5.2", of(decode, sums="no norm"), [True, False, True]),
         ("5.2", of(decode, shift=False, tell=True), [False, True, True]),
         ("5.3", of(step, look=lambda past, new: past), [False] * 3),
@@ -388,6 +401,7 @@ def test_points_by_property(judge, seed, id, answer, held):
         ("5.2", lambda *a: decode(*a)[::-1], "expected (inputs, outputs)"),
         ("5.2", lambda *a: decode(*a)[1], "expected 2 values, (inputs, outputs)"),
         ("5.2", lambda *a: (decode(*a)[0], decode(*a)[1] * math.nan), "outputs hold NaN"),
+        ("5.2", of(decode, diagonal=-1), "at place 0, and nowhere else: what does your mask leave the first word"),
         ("5.2", lambda *a: (decode(*a)[0] * math.nan, decode(*a)[1]), "inputs hold NaN"),
         ("5.2", lambda t, e, q, k, v, o, b: decode(t, e, k, q, v, o, b), "for these inputs"),
         ("5.3", lambda *a: step(*a)[0], "expected 3 values, (y, keys, values)"),
@@ -412,6 +426,11 @@ def test_5_1_names_the_width_at_which_the_slides_code_stops(judge):
 
     verdict = judge("5.1", mended)
     assert verdict.points == 2 and "d_model = " in verdict.message and "IndexError" in verdict.message, str(verdict)
+
+
+def test_5_2_one_oddity_is_said_once(judge, seed):
+    """With −1e9 the first word sees everything, since it sees nothing; that is no second mistake."""
+    assert "→" not in judge("5.2", of(decode, diagonal=-1, fill=-1e9), seed).message
 
 
 def test_5_2_returned_inputs_may_have_any_number_type(judge):
@@ -716,6 +735,7 @@ def test_5_7_sources_without_their_end_are_asked_for_it(judge):
         (changed(lambda row: [2, *row]), "special symbols", "special symbols"),
         (changed(lambda row: []), "empty", "<eos> at once"),
         (changed(lambda row: row + row), "other lengths", "another length"),
+        (changed(lambda row: row[: len(row) // 2]), "other lengths", "do the blind sources end in it"),
         (changed(lambda row: [4] * len(row)), "trained too little", "train longer"),
         (changed(lambda row: [4] * 12), "trained too little", "train longer"),
     ],

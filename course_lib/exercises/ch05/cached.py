@@ -177,6 +177,11 @@ WRONGS = (
         "The heads are merged, and that is what you return as y: the output map W_o is missing.",
     ),
     Wrong(
+        "residual added",
+        lambda x, *rest: (lambda y, *memories: (x + y, *memories))(*_with()(x, *rest)),
+        "The memories are right. In y, x is added: that is the residual of a block around this step.",
+    ),
+    Wrong(
         "matrices not transposed",
         _with(apply=lambda x, W: x @ W),
         "The matrices act from the wrong side. As in nn.Linear, W has its outputs in rows: x @ W.T.",

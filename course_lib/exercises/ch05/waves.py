@@ -160,7 +160,6 @@ WRONGS = (
         "the exponent is 2i/d with the d that is asked for.",
     ),
     Wrong("width rounded down", _with(_narrower), _NARROWER),
-    Wrong("width rounded down", lambda T, d: _last_empty(T, d, _narrower), _NARROWER),
     Wrong(
         "divided by d − 1",
         _with(lambda d: _even(d) / max(d - 1, 1)),
@@ -171,6 +170,7 @@ WRONGS = (
         _last_empty,
         "At an odd width your last column is 0. It has a sine; only the cosine that would follow is missing.",
     ),
+    Wrong("width rounded down", lambda T, d: _last_empty(T, d, _narrower), _NARROWER),
 )
 
 
