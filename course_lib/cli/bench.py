@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from course_lib.cli import COMMANDS, ROOT
-from course_lib.cli.comparison import Findings, plot_ratios
+from course_lib.cli.comparison import Findings, cells, plot_ratios
 from course_lib.cli.environment import REQUIREMENTS, installed_version, unmet
 from course_lib.cli.install import SetupError, say
 from course_lib.cli.notebooks import write_whole
@@ -110,9 +110,7 @@ class Bench:
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True, encoding="utf-8") as child:
             try:
                 for line in child.stdout:
-                    event = json.loads(line)
-                    self.findings.take(event)
-                    self.show(part, event)
+                    self.take(part, line)
             except BaseException:
                 child.terminate()
                 raise
@@ -120,6 +118,16 @@ class Bench:
             self.log.seek(begun)
             words = self.log.read().strip().splitlines()
             self.failed[part] = f"{words[-1] if words else f'exit code {child.returncode}'} (all it said: {self.out / 'bench.log'})"
+
+    def take(self, part: str, line: str) -> None:
+        """An event is kept and shown, and what a library printed goes to the log."""
+        try:
+            event = json.loads(line)
+        except ValueError:
+            self.log.write(line)
+            return
+        self.findings.take(event)
+        self.show(part, event)
 
     def show(self, part: str, event: dict) -> None:
         """Which measure has begun: in the bar on a terminal, a line elsewhere."""
@@ -135,7 +143,8 @@ class Bench:
     def write(self, complete: bool) -> None:
         """bench.json and bench.png, each whole or as it was before."""
         found, peers = self.findings, {name for part in self.parts for name in PARTS[part]}
-        rows = [{**asdict(row), "ratio": row.ratio, "share": row.share(found.ceilings), "as_wanted": row.verdict} for row in found.rows]
+        rows = [{**asdict(row), "ratio": row.ratio, "as_wanted": row.verdict, "of_ceiling": cells(row, found.ceilings)[-1]}
+                for row in found.rows]
         data = {
             "date": datetime.now().astimezone().isoformat(timespec="seconds"),
             "machine": machine(torch.device("cpu")),

@@ -27,8 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-sys.path.pop(0)                         # this folder, where tokenizers.py hides the package
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])      # in place of this folder, where tokenizers.py hides the package
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from course_lib.cli.comparison import Row

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-sys.path.pop(0)                         # this folder, where tokenizers.py hides the package
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])      # in place of this folder, where tokenizers.py hides the package
 from course_lib.tokenizers import BPETokenizer
 
 SHAKESPEARE = "tinyshakespeare/input.txt"

@@ -28,9 +28,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ["RAYON_NUM_THREADS"], os.environ["TOKENIZERS_PARALLELISM"] = "1", "false"        # before the import that reads them
-sys.path.pop(0)                         # this folder, where tokenizers.py hides the package
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+os.environ["RAYON_NUM_THREADS"] = "1"                           # before the import that reads them
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])      # in place of this folder, where tokenizers.py hides the package
 from tokenizers import BertWordPieceTokenizer
 
 from course_lib.cli.comparison import Row
@@ -166,7 +167,7 @@ def measured() -> None:
     folder = os.environ.get("COURSE_DATA")
     lacking = texts.absent(folder)
     reason = f"lacks {', '.join(lacking)}" if folder else "is not set"
-    note = f"tokenizers: measured on Tinytown's text and merges, since COURSE_DATA {reason}" if lacking else ""
+    note = f"tokenizers: measured on Tinytown's text and merges, since COURSE_DATA {reason}; what is wanted is meant for real text" if lacking else ""
     with tempfile.TemporaryDirectory() as made:
         small, large, merges = invented(Path(made)) if lacking else real(Path(folder))
         main(__doc__, {
