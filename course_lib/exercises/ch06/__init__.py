@@ -1,0 +1,1 @@
+"""Chapter 06, byte-pair encoding: its exercises in order."""
