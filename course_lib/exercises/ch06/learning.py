@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from course_lib.exercises.ch06.lists import Ids, Pair, differs, ids_from, picked, telling, told_apart, wrong
+from course_lib.exercises.ch06.lists import Ids, Pair, differs, ids_from, merge_first, merge_from_right, picked, telling, told_apart, wrong
 from course_lib.exercises.judging import ArrayExaminer, Arrays
 from course_lib.exercises.spec import Case, Exercise, Property
 from course_lib.tokenizers import count_pairs, merge
@@ -114,11 +114,6 @@ def _count_apart(words: Words) -> Counts:
     return counts
 
 
-def _first_only(ids: Ids, pair: Pair, new: int) -> Ids:
-    at = next((i for i in range(len(ids)) if tuple(ids[i : i + 2]) == pair), None)
-    return ids if at is None else [*ids[:at], new, *ids[at + 2 :]]
-
-
 def _never_updated(words: Words, n_merges: int) -> list[Pair]:
     counts = _count(words)
     return sorted(counts, key=lambda pair: (-counts[pair], pair))[:n_merges]
@@ -150,7 +145,7 @@ WRONG_IN: dict[str, tuple[tuple[str, Learner, str], ...]] = {
         ),
         (
             "first occurrence only",
-            _learn(apply=_first_only),
+            _learn(apply=merge_first),
             "A merge is made at the first place of a word alone. It is made at every place, or its pair remains there to be counted.",
         ),
         ("pairs across words", _across(lambda n: n), _ACROSS),
@@ -211,7 +206,7 @@ WRONG_IN: dict[str, tuple[tuple[str, Learner, str], ...]] = {
         ),
         (
             "merged from the right",
-            _learn(apply=lambda ids, pair, new: merge(ids[::-1], pair[::-1], new)[::-1]),
+            _learn(apply=merge_from_right),
             "In a run of equal ids you merge from its right end. The left one comes first, as in 6.1.",
         ),
     ),

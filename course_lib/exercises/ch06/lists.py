@@ -8,6 +8,7 @@ import numpy as np
 
 from course_lib.exercises.judging import ArrayExaminer, Arrays, Wrong, difference, kind, number, run
 from course_lib.exercises.spec import Case
+from course_lib.tokenizers import merge
 
 Ids = list[int]
 Pair = tuple[int, int]
@@ -106,6 +107,17 @@ def _outcome(answer: Callable[..., Any], case: Case) -> Any:
         return run(answer, case)
     except (ValueError, IndexError):
         return None
+
+
+def merge_first(ids: Ids, pair: Pair, new: int) -> Ids:
+    """What goes wrong with a merge: only the first occurrence becomes `new`."""
+    at = next((i for i in range(len(ids)) if tuple(ids[i : i + 2]) == pair), None)
+    return list(ids) if at is None else [*ids[:at], new, *ids[at + 2 :]]
+
+
+def merge_from_right(ids: Ids, pair: Pair, new: int) -> Ids:
+    """What goes wrong with a merge: runs of equal ids are paired off from their right end."""
+    return merge(ids[::-1], pair[::-1], new)[::-1]
 
 
 def ids_from(rng: np.random.Generator, low: int, high: int, n: int) -> Ids:

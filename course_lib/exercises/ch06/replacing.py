@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from course_lib.exercises.ch06.lists import Ids, Pair, differs, ids_from, ids_wrong, telling, told_apart
+from course_lib.exercises.ch06.lists import Ids, Pair, differs, ids_from, ids_wrong, merge_first, merge_from_right, telling, told_apart
 from course_lib.exercises.judging import ArrayExaminer, Arrays
 from course_lib.exercises.spec import Case, Exercise, Property
 from course_lib.tokenizers import merge
@@ -80,11 +80,6 @@ def _at(ids: Ids, i: int, pair: Pair) -> bool:
     return tuple(ids[i : i + 2]) == pair
 
 
-def _first_only(ids: Ids, pair: Pair, new: int) -> Ids:
-    at = next((i for i in range(len(ids)) if _at(ids, i, pair)), None)
-    return ids if at is None else [*ids[:at], new, *ids[at + 2 :]]
-
-
 def _last_dropped(ids: Ids, pair: Pair, new: int) -> Ids:
     last = merge(ids, pair, new)
     swallowed = sum(2 if id == new else 1 for id in last[:-1]) < len(ids) - 1
@@ -128,10 +123,10 @@ def _as_text(ids: Ids, pair: Pair, new: int) -> Ids:
 _AGAIN = "What has been replaced is looked at again, with the new id in it. One pass: a new id is not part of this pair."
 _STAYS = "One of the two ids stays beside the new one, which is to stand in the place of both."
 WRONG: tuple[tuple[str, Callable[[Ids, Pair, int], Ids], str], ...] = (
-    ("only the first", _first_only, "Only the first occurrence is replaced. Every one is asked for."),
+    ("only the first", merge_first, "Only the first occurrence is replaced. Every one is asked for."),
     (
         "from the right",
-        lambda ids, pair, new: merge(ids[::-1], pair[::-1], new)[::-1],
+        merge_from_right,
         "In a run of equal ids you pair them off from its right end. The left one comes first.",
     ),
     (
