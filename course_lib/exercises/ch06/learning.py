@@ -48,7 +48,7 @@ def _learn(
             counts = count(words)
             if not counts or max(counts.values()) < least:
                 break
-            pair = min(counts, key=lambda pair: (-counts[pair], tie(pair, counts, size)))  # noqa: B023
+            pair = min(counts, key=lambda pair: (-counts[pair], tie(pair, counts, size)))
             merges.append(pair)
             words = [(apply(ids, pair, new), n) for ids, n in words]
         return merges
@@ -62,7 +62,9 @@ reference = _learn()
 # ---------------------------------------------------------------- draws
 
 
-def _case(rng: np.random.Generator, group: str, n_merges: int, words: int, letters: int, long: Sequence[int], counts: Sequence[int]) -> Case:
+def _case(
+    rng: np.random.Generator, group: str, n_merges: int, words: int, letters: int, long: Sequence[int], counts: Sequence[int]
+) -> Case:
     """Random words on which the mistakes of this group show, and those of the other groups do not."""
     alphabet = ids_from(rng, 97, 123, letters)
 

@@ -38,7 +38,7 @@ def _several(n: int) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, list):
         return f"({', '.join(map(_shown, value))})"
-    return ascii(value) if isinstance(value, str) else number(value)
+    return repr(value[:40]) if isinstance(value, str) else number(value)
 
 
 def wrong(names: tuple[str, ...], name: str, answer: Callable[..., Any], text: str) -> Wrong:
