@@ -491,6 +491,12 @@ def pieces_unflushed(chunks):
     return [piece.replace("\ufffd", "") for piece in pieces_by_lead(chunks)]
 
 
+def pieces_flushed_with_bytes(chunks):
+    """An empty chunk is passed over, the last one, too."""
+    out = pieces_by_lead(chunks)
+    return [*out[:-1], out[-1] if chunks[-1] else ""]
+
+
 def pieces_flushed_apart(chunks):
     out = pieces_by_lead(chunks)
     return [*out[:-1], out[-1][:-1], "\ufffd"] if out[-1].endswith("\ufffd") else out
@@ -588,6 +594,7 @@ WRONG = [
     ("6.5", pieces_whole, "whole chunks wait", "given at once"),
     ("6.5", lambda chunks: list(filter(None, pieces_by_lead(chunks))), "silent chunks left out", "an empty one"),
     ("6.5", pieces_lead_waits, "two bytes at most", "is not complete either"),
+    ("6.5", pieces_flushed_with_bytes, "end forgotten", "in the last string"),
     ("6.5", pieces_unflushed, "end forgotten", "get lost"),
     ("6.5", pieces_flushed_by_byte, "a mark for each byte", "not one for each byte"),
     ("6.5", pieces_flushed_apart, "a string too many", "belongs to the last one"),
@@ -664,6 +671,7 @@ def test_6_3_runs_have_a_point_of_their_own(judge, seed):
         ("6.2", lambda words, n: learn(words, n)[:2], "and it should go on"),
         ("6.3", lambda ids, merges: encode_in_order(ids, merges)[::-1], "by rank"),
         ("6.3", lambda ids, merges: merges[len(ids)], "IndexError"),
+        ("6.3", lambda ids, merges: [*encode_in_order(ids[:-3], merges), *ids[-3:]], "expected"),
         ("6.5", lambda chunks: "".join(pieces_by_lead(chunks)), "is everything in one string?"),
         ("6.5", lambda chunks: [piece or None for piece in pieces_by_lead(chunks)], "is None, expected a string"),
         ("6.5", lambda chunks: [len(piece) for piece in pieces_by_lead(chunks)], "is an int, expected a string"),
