@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from course_lib.exercises.ch06.greedy_mistakes import IN_RUNS, WRONG, Merges, spelled
+from course_lib.exercises.ch06.greedy_mistakes import IN_RUNS, TOO_FEW, WRONG, Merges, fewest, spelled
 from course_lib.exercises.ch06.learning import reference as learned
 from course_lib.exercises.ch06.lists import Ids, Pair, differs, ids_from, ids_wrong, picked, telling, told_apart
 from course_lib.exercises.judging import ArrayExaminer, Arrays, Symptom, Wrong
@@ -72,14 +72,13 @@ def _planted(case: Case, got: Arrays, expected: Arrays) -> str:
     )
 
 
-def _short(case: Case, got: Arrays) -> bool:
-    """True for tokens that spell the text, fewer than the merges lead to."""
+def _as_few_as_can_be(case: Case, got: Arrays) -> bool:
+    """True for tokens that spell the text, so few that no others spell it with fewer: there may be several such ways."""
     ids, merges = case.args.values()
-    bytes_of = spelled(merges)
-    tokens = got[0].tolist()
+    bytes_of, tokens = spelled(merges), got[0].tolist()
     if got[0].ndim != 1 or any(token not in bytes_of for token in tokens):
         return False
-    return [byte for token in tokens for byte in bytes_of[token]] == ids and len(tokens) < len(reference(ids, merges))
+    return [byte for token in tokens for byte in bytes_of[token]] == ids and len(tokens) == len(fewest(ids, merges))
 
 
 def _first_merge(case: Case, got: Arrays, expected: Arrays) -> str:
@@ -105,7 +104,7 @@ EXERCISE = Exercise(
         (
             Wrong(WRONG[0][0], WRONG[0][1], _planted),
             *(ids_wrong(*entry) for entry in WRONG[1:]),
-            Symptom("fewest tokens", _short, next(text for name, _, text in WRONG if name == "fewest tokens")),
+            Symptom("fewest tokens", _as_few_as_can_be, TOO_FEW),
         ),
         differs,
         _first_merge,

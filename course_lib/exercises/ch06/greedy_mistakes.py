@@ -58,7 +58,7 @@ def _longest(turn: int) -> Encoder:
     return encode
 
 
-def _fewest(ids: Ids, merges: Merges) -> Ids:
+def fewest(ids: Ids, merges: Merges) -> Ids:
     """As few tokens as can be; of equally few those with the longest first."""
     token_of = {text: token for token, text in spelled(merges).items()}
     longest = max(map(len, token_of))
@@ -91,6 +91,10 @@ _LEFTMOST = (
     "its pair stands."
 )
 _LAST_FIRST = "You begin with the merge that was learned last. Text is built up as the merges were learned: the first one first."
+TOO_FEW = (
+    "You look for as few tokens as can be: short, but not how the text would have been cut while the merges were learned, "
+    "which is what a model has seen."
+)
 _HIGH = "a new id is 256 plus the place of its merge in the list, counted from 0."
 WRONG: tuple[tuple[str, Encoder, str], ...] = (
     ("longest from the left", _longest(1), ""),  # told by _planted
@@ -128,12 +132,7 @@ WRONG: tuple[tuple[str, Encoder, str], ...] = (
         _in_order(apply=merge_first),
         "Each merge is made at one place only. Its pair may stand at more of them.",
     ),
-    (
-        "fewest tokens",
-        _fewest,
-        "Fewer tokens than the merges lead to: short, but not how the text would have been cut while the merges were "
-        "learned, which is what a model has seen.",
-    ),
+    ("fewest tokens", fewest, TOO_FEW),
     (IN_RUNS, _in_order(apply=merge_from_right), "In a run of equal ids you merge from its right end. The left one comes first."),
     ("new ids", _in_order(first=257), f"Your ids are off by one: {_HIGH}"),
     ("new ids", lambda ids, merges: [id - 256 if id > 255 else id for id in _in_order()(ids, merges)], f"Ids below 256 are bytes; {_HIGH}"),

@@ -2,11 +2,13 @@
 
 import string
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-N_WORDS, N_STEMS, N_PREFIXES, N_SUFFIXES = 2500, 400, 6, 12
-FLAT = 8                    # p(word of rank r) ∝ 1/(r + FLAT): a large one keeps the first words from being half the text
+N_WORDS, N_STEMS, N_PREFIXES, N_SUFFIXES = 2500, 450, 6, 12
+FLAT = 8               # p(word of rank r) ∝ 1/(r + FLAT): the first words are not half the text
+SHAPES = tuple(product((False, True), (False, True, True, True), (1, 2, 3)))    # a prefix? a suffix? syllables of the stem
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Tongue:
 
 
 def invent(rng: np.random.Generator) -> Tongue:
-    """Letters, stems, prefixes and suffixes drawn anew, and words made of them."""
+    """Letters, stems, prefixes and suffixes drawn anew, and words made of them; of each shape there are as many at every rank."""
     letters = rng.permutation(list(string.ascii_lowercase)).tolist()
     vowels, consonants = letters[:5], letters[5:19]
 
@@ -32,12 +34,14 @@ def invent(rng: np.random.Generator) -> Tongue:
             said += consonants[consonant] + vowels[vowel] + (consonants[end] if end < 14 else "")
         return said
 
-    stems = [syllables(1 + n % 3) for n in range(N_STEMS)]
     prefixes = [syllables(1) for _ in range(N_PREFIXES)]
     suffixes = [syllables(1 + n % 2) for n in range(N_SUFFIXES)]
+    stems = {n: [syllables(n) for _ in range(N_STEMS // 3)] for n in (1, 2, 3)}
     words: dict[str, None] = {}
-    while len(words) < N_WORDS:                             # half of the words have a prefix, two thirds a suffix
-        prefix, suffix = rng.integers((2 * N_PREFIXES, N_SUFFIXES * 3 // 2)).tolist()
-        stem = stems[int(N_STEMS * rng.random() ** 2)]      # few stems make many words
-        words["".join([*prefixes[prefix:][:1], stem, *suffixes[suffix:][:1]])] = None
-    return Tongue(list(words))
+    while len(words) < N_WORDS:
+        for n in rng.permutation(len(SHAPES)).tolist():
+            before, behind, long = SHAPES[n]
+            stem = stems[long][int(N_STEMS // 3 * rng.random() ** 2)]       # few stems make many words
+            prefix, suffix = prefixes[rng.integers(N_PREFIXES)] * before, suffixes[rng.integers(N_SUFFIXES)] * behind
+            words[prefix + stem + suffix] = None
+    return Tongue(list(words)[:N_WORDS])
