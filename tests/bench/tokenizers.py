@@ -22,11 +22,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import chain
 from pathlib import Path
 
 os.environ["RAYON_NUM_THREADS"], os.environ["TOKENIZERS_PARALLELISM"] = "1", "false"        # before the import that reads them
-sys.path[0] = str(Path(__file__).resolve().parents[2])          # in place of this folder, where this file hides `tokenizers`
+sys.path.pop(0)                                         # this folder, where this file would hide the package `tokenizers`
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from course_lib.tokenizers import BPETokenizer, WordPieceTokenizer
 
 MIXED = ("wikitext-2/valid.txt", "tinyshakespeare/input.txt", "korsts/sts-train.tsv", "tatoeba-laser/tatoeba.fra-eng.fra",
