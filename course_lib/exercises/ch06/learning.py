@@ -17,10 +17,10 @@ Learner = Callable[[Words, int], list[Pair]]
 
 
 def _count(words: Words) -> Counts:
-    counts: Counts = Counter()
+    totals: Counter[tuple[int, ...]] = Counter()
     for ids, count in words:
-        counts.update(count_pairs({tuple(ids): count}))
-    return counts
+        totals[tuple(ids)] += count
+    return count_pairs(totals)
 
 
 def _smallest(pair: Pair, counts: Counts, size: Callable[[int], int]) -> tuple:
