@@ -92,7 +92,7 @@ def learn_merges(words: Mapping[bytes, int], n_tokens: int) -> tuple[list[bytes]
 
     words: byte strings and how often each occurs; no pair crosses their borders. Ids as GPT-2 numbers them: 256 bytes in the
     order of `alphabet.BYTES`, then new tokens by age. Of pairs equally frequent the one with the smaller first id is merged,
-    of these the one with the smaller second id.
+    of these the one with the smaller second id: the rule of Hugging Face's BpeTrainer with its alphabet of all bytes.
     """
     tokens, merges = [bytes([byte]) for byte in BYTES], []
     index = PairIndex((word.translate(PLACES), count) for word, count in words.items())
