@@ -10,7 +10,7 @@ from itertools import pairwise, repeat
 from course_lib.tokenizers.alphabet import BYTES, PLACES
 
 Pair = tuple[int, int]
-SHORT = 128                 # ids; up to here a new look at the whole list is faster than a heap
+SHORT = 48                  # ids; up to here a new look at the whole list is faster than a heap
 _END, _GONE = -1, -2        # in place of ids: the end of a word, what a merge has swallowed
 _NEVER = 2**62              # a rank behind all others
 _PLACES = partial(array, "i")           # a list would hold each number as an object, and the garbage collector would visit it
