@@ -24,7 +24,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.environ["RAYON_NUM_THREADS"], os.environ["TOKENIZERS_PARALLELISM"] = "1", "false"        # before the import that reads them
+os.environ["RAYON_NUM_THREADS"] = "1"                   # before the import that reads it
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
 sys.path.pop(0)                                         # this folder, where this file would hide the package `tokenizers`
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from course_lib.tokenizers import BPETokenizer, WordPieceTokenizer
