@@ -5,7 +5,7 @@ know which one it holds: `prepare(annotations, mask, final)` does once per sente
 `forward(query, memory)` gives the context (B, E) and the weights (B, S). Then the Transformer's: all queries at once, in heads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from course_lib.positional import rotate
 
 
 class Memory(NamedTuple):
@@ -179,37 +181,39 @@ class FusedAttention(nn.Module):
 
 
 class KVCache:
-    """Keys and values (B, K, T, D) of the words read so far, in buffers that double when they are full.
+    """Keys and values (B, K, T, D) of the words read so far, in buffers for `capacity` words that double when they are full.
 
     `append` writes in place: once a decoding state has been stepped, only the state that came out may be used.
     """
 
-    def __init__(self):
+    def __init__(self, capacity: int = 16):
         self.buffers: tuple[Tensor, Tensor] | None = None
-        self.length = 0
+        self.length, self.capacity = 0, capacity
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add what T new words bring, each (B, K, T, D); return all of it, (B, K, length, D)."""
         end = self.length + key.shape[2]
         if self.buffers is None or end > self.buffers[0].shape[2]:
             old = self.read() if self.length else (key[:, :, :0], value[:, :, :0])
-            room = (*key.shape[:2], max(16, 2 * end), key.shape[3])
+            self.capacity = self.capacity if end <= self.capacity else 2 * end
+            room = (*key.shape[:2], self.capacity, key.shape[3])
             self.buffers = tuple(part.new_empty(room) for part in (key, value))
             for buffer, part in zip(self.buffers, old):
                 buffer[:, :, :self.length] = part
         for buffer, part in zip(self.buffers, (key, value)):
-            buffer[:, :, self.length:end] = part
+            buffer.narrow(2, self.length, key.shape[2]).copy_(part)
         self.length = end
         return self.read()
 
     def read(self) -> tuple[Tensor, Tensor]:
         """All keys and all values, (B, K, length, D)."""
-        return tuple(buffer[:, :, :self.length] for buffer in self.buffers)
+        keys, values = self.buffers
+        return keys.narrow(2, 0, self.length), values.narrow(2, 0, self.length)
 
     def reorder(self, index: Tensor) -> "KVCache":
-        """A new cache with row index[n] for each n."""
-        moved = KVCache()
-        moved.buffers = self.buffers and tuple(buffer[index] for buffer in self.buffers)
+        """A new cache with row index[n] for each n; of room that is still free it copies no more than the words take."""
+        moved = KVCache(self.capacity)
+        moved.buffers = self.buffers and tuple(buffer[:, :, :max(16, 2 * self.length)][index] for buffer in self.buffers)
         moved.length = self.length
         return moved
 
@@ -217,10 +221,12 @@ class KVCache:
 class MultiHeadAttention(nn.Module):
     """H attentions side by side, each in D = d_model / H dimensions of its own (Vaswani et al. 2017, section 3.2.2).
 
-    Groups of H / K query heads may share keys and values: n_kv_heads = K (Ainslie et al. 2023); default K = H.
+    Groups of H / K query heads may share keys and values: n_kv_heads = K (Ainslie et al. 2023); default K = H. `norm(D)` makes
+    what queries and keys pass, each head by itself, before they meet (QK-norm, Henry et al. 2020); by default nothing.
     """
 
-    def __init__(self, d_model: int, n_heads: int, n_kv_heads: int | None = None, dropout: float = 0.0):
+    def __init__(self, d_model: int, n_heads: int, n_kv_heads: int | None = None, dropout: float = 0.0, *, bias: bool = True,
+                 norm: Callable[[int], nn.Module] = nn.Identity):
         super().__init__()
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
         if d_model < 1 or n_heads < 1 or d_model % n_heads:
@@ -228,9 +234,10 @@ class MultiHeadAttention(nn.Module):
         if n_kv_heads < 1 or n_heads % n_kv_heads:
             raise ValueError(f"n_kv_heads: got {n_kv_heads}, expected a divisor of n_heads, {n_heads}")
         self.n_heads, self.n_kv_heads, self.d_head = n_heads, n_kv_heads, d_model // n_heads
-        self.query = nn.Linear(d_model, d_model)
-        self.key_value = nn.Linear(d_model, 2 * n_kv_heads * self.d_head)
-        self.out = nn.Linear(d_model, d_model)
+        self.query = nn.Linear(d_model, d_model, bias)
+        self.key_value = nn.Linear(d_model, 2 * n_kv_heads * self.d_head, bias)
+        self.out = nn.Linear(d_model, d_model, bias)
+        self.query_norm, self.key_norm = norm(self.d_head), norm(self.d_head)
         self.kernel = FusedAttention(dropout)
 
     def split(self, x: Tensor) -> Tensor:
@@ -239,18 +246,23 @@ class MultiHeadAttention(nn.Module):
 
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """What may be looked at: memory (B, S, d_model) → keys and values (B, K, S, D)."""
-        return self.split(self.key_value(memory)).chunk(2, dim=1)
+        key, value = self.split(self.key_value(memory)).chunk(2, dim=1)
+        return self.key_norm(key), value
 
     def forward(self, x: Tensor, memory: Tensor | tuple[Tensor, Tensor] | None = None, mask: Tensor | None = None,
-                causal: bool = False, cache: KVCache | None = None) -> Tensor:
+                causal: bool = False, cache: KVCache | None = None, rotation: Tensor | None = None) -> Tensor:
         """x (B, T, d_model) → the same shape. It looks into itself, or into `memory` (B, S, d_model) or what `keys_values` made of it.
 
-        mask broadcasts to (B, H, T, S); causal: no word sees a later one; cache: the words of x follow those in the cache.
+        mask broadcasts to (B, H, T, S); causal: no word sees a later one; cache: the words of x follow those in the cache;
+        rotation: turns queries and keys of x by its words' positions (see RotaryEmbedding).
         """
+        query = self.query_norm(self.split(self.query(x)))                              # (B, H, T, D)
         key, value = memory if isinstance(memory, tuple) else self.keys_values(x if memory is None else memory)
+        if rotation is not None:
+            query, key = rotate(query, rotation), rotate(key, rotation)
         if cache is not None:
             key, value = cache.append(key, value)
-        heads = self.kernel(self.split(self.query(x)), key, value, mask, causal)        # (B, H, T, D)
+        heads = self.kernel(query, key, value, mask, causal)                            # (B, H, T, D)
         return self.out(heads.transpose(1, 2).flatten(2))                               # (B, T, d_model)
 
 

@@ -36,7 +36,6 @@ def save_checkpoint(path: str | Path, model: nn.Module, *, optimizer: torch.opti
 
     Raises ValueError when they are not. A temporary file that an earlier kill left behind is swept away.
     """
-    path = Path(path)
     tensors = {f"model.{name}": value for name, value in _weights(model).items()}
     header: dict[str, Any] = {"format": FORMAT, "step": step, "config": config or {}, "extra": extra or {}}
     tensors["rng.cpu"] = torch.get_rng_state()
@@ -51,14 +50,20 @@ def save_checkpoint(path: str | Path, model: nn.Module, *, optimizer: torch.opti
         text = json.dumps(header)
     except TypeError as error:
         raise ValueError(f"config, extra: expected what JSON can hold, {error}") from None
+    tensors = {name: value.detach().contiguous().cpu().clone() for name, value in tensors.items()}
+    write_tensors(path, tensors, {"json": text, "crc32": _checksum(text, tensors)})
+
+
+def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file under a temporary name, flush it to the disk and rename it. Sweeps away what a kill left behind."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         leftover.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        tensors = {name: value.detach().contiguous().cpu().clone() for name, value in tensors.items()}
         with open(temporary, "wb") as file:                                             # save_file leaves torn files of its own
-            file.write(save(tensors, metadata={"json": text, "crc32": _checksum(text, tensors)}))
+            file.write(save(tensors, metadata=metadata))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.data.batching import PairBatch
+from course_lib.data.batching import PairBatch, TokenBatch
 from course_lib.runtime import check_ids
 
 
@@ -24,29 +24,41 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     return kept.sum(dim) / mask.sum(dim).clamp(min=1)
 
 
-def token_cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+def token_cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor | None, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
     """Summed −log p(target) over real tokens, and their number. logits (B, T, V), targets (B, T), mask (B, T), True = counts.
 
     With label smoothing ε the target is (1 − ε) of the true word and ε/V of every word (Szegedy et al. 2016, section 7).
-    Unmasked positions only are computed, so padding costs nothing and cannot leak into the loss.
+    Unmasked positions only are computed, so padding costs nothing and cannot leak into the loss. Without a mask all count.
 
         loss_sum, count = token_cross_entropy(logits, targets, mask);  mean_nats = loss_sum / count
     """
-    if logits.shape[:-1] != targets.shape or targets.shape != mask.shape:
-        raise ValueError(f"logits, targets, mask: got {tuple(logits.shape)}, {tuple(targets.shape)}, {tuple(mask.shape)}, "
-                         "expected (B, T, V), (B, T), (B, T)")
-    if mask.dtype != torch.bool:
+    shapes = [None if part is None else tuple(part.shape) for part in (logits, targets, mask)]
+    if logits.shape[:-1] != targets.shape or shapes[2] not in (None, shapes[1]):
+        raise ValueError(f"logits, targets, mask: got {shapes[0]}, {shapes[1]}, {shapes[2]}, expected (B, T, V), (B, T), (B, T)")
+    if mask is not None and mask.dtype != torch.bool:
         raise ValueError(f"mask: got dtype {mask.dtype}, expected bool, True where a token counts")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: got {label_smoothing}, expected 0 … 1")
-    kept, wanted = logits[mask], targets[mask]                                          # (N, V), (N,): N real tokens
+    if mask is None:
+        kept, wanted = logits.flatten(0, -2), targets.flatten()                         # (N, V), (N,): N = B·T
+    else:
+        kept, wanted = logits[mask], targets[mask]                                      # … N real tokens
     if len(wanted):
         check_ids("targets", wanted, logits.shape[-1])                                  # −100, too, is an error, not "ignore"
     kept = kept if kept.dtype == torch.float64 else kept.float()
-    return F.cross_entropy(kept, wanted, label_smoothing=label_smoothing, reduction="sum"), mask.sum()
+    count = targets.new_tensor(targets.numel()) if mask is None else mask.sum()
+    return F.cross_entropy(kept, wanted, label_smoothing=label_smoothing, reduction="sum"), count
 
 
 def seq2seq_loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
     """Teacher-forced loss of an encoder–decoder on one batch: (sum, count)."""
     logits = model(batch.source, batch.source_mask, batch.target_in)                    # (B, T, V)
     return token_cross_entropy(logits, batch.target_out, batch.target_mask, label_smoothing)
+
+
+def next_token_loss(model: nn.Module, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+    """Loss of a language model on one batch, every place predicting the token after it: (sum, count).
+
+    Padding on the right needs no mask inside the model: what is causal never sees it. A batch without a mask compiles whole.
+    """
+    return token_cross_entropy(model(batch.inputs), batch.targets, batch.mask)

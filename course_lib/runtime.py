@@ -111,9 +111,7 @@ def check_source(source: torch.Tensor, source_mask: torch.Tensor, vocab_size: in
     check_ids("source", source, vocab_size)
     if source.dim() != 2:
         raise ValueError(f"source: got shape {tuple(source.shape)}, expected (B, S)")
-    if source_mask.shape != source.shape or source_mask.dtype != torch.bool:
-        raise ValueError(f"source_mask: got {source_mask.dtype} {tuple(source_mask.shape)}, "
-                         f"expected bool {tuple(source.shape)}, True = a word")
+    _check_mask("source_mask", source_mask, source)
     check_padding("source_mask", source_mask)
 
 
@@ -133,3 +131,24 @@ def check_padding(name: str, mask: torch.Tensor) -> None:
         row = int(wrong.nonzero()[0])
         expected = "words first, then padding" if mask[row].any() else "at least one word"
         raise ValueError(f"{name}: row {row} is {mask[row].int().tolist()}, expected {expected} (True = a word)")
+
+
+def check_words(name: str, ids: torch.Tensor, mask_name: str, mask: torch.Tensor | None, vocab_size: int, max_len: int) -> None:
+    """Raise ValueError unless ids (B, T ≤ max_len) holds ids, and in each row of `mask`, if there is one, the words stand in one piece."""
+    check_ids(name, ids, vocab_size)
+    if ids.dim() != 2:
+        raise ValueError(f"{name}: got shape {tuple(ids.shape)}, expected (B, T)")
+    if ids.shape[1] > max_len:
+        raise ValueError(f"{name}: got {ids.shape[1]} tokens a row, expected at most max_len = {max_len}")
+    if mask is not None:
+        _check_mask(mask_name, mask, ids)
+    if mask is not None and not torch.compiler.is_compiling():
+        pieces = mask[:, 0].int() + (mask[:, 1:] & ~mask[:, :-1]).sum(1)                # (B,)
+        if (pieces != 1).any():
+            row = int((pieces != 1).nonzero()[0])
+            raise ValueError(f"{mask_name}: row {row} is {mask[row].int().tolist()}, expected words in one piece (True = a word)")
+
+
+def _check_mask(name: str, mask: torch.Tensor, ids: torch.Tensor) -> None:
+    if mask.shape != ids.shape or mask.dtype != torch.bool:
+        raise ValueError(f"{name}: got {mask.dtype} {tuple(mask.shape)}, expected bool {tuple(ids.shape)}, True = a word")

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from course_lib.checkpoints import load_checkpoint, save_checkpoint
+from course_lib.optimizers import adamw
 from course_lib.runtime import PRECISIONS, Distributed, autocast
 
 Loss = Callable[[nn.Module, Any], tuple[Tensor, Tensor]]
@@ -88,23 +89,22 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019), fused. Only tensors of two or more dimensions decay."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [{"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-              {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=config.betas, fused=True)
+    return adamw([p for p in model.parameters() if p.requires_grad], config)
 
 
 def train(model: nn.Module, batches: Batches, loss: Loss, config: TrainingConfig, *, context: Distributed = Distributed(),
           evaluate: Callable[[], dict[str, float]] | None = None, checkpoint: str | Path | None = None,
-          model_config: dict[str, Any] | None = None, progress: bool = False) -> History:
+          model_config: dict[str, Any] | None = None, progress: bool = False,
+          optimizer: Callable[[nn.Module, TrainingConfig], Any] = make_optimizer) -> History:
     """Minimise the mean of `loss` per token; return the history. Moves `model` to the device of `context`.
 
     The gradient is that of the sum over all tokens of the step divided by their number, whether they come in one batch, in
     several accumulated ones or over several processes. With `checkpoint` the run saves there and, started again, goes on from
     there, on a CPU bit for bit. Raises ValueError when the loss or the gradient becomes NaN or infinite, naming the step.
+    `optimizer` makes what updates the weights: `make_optimizer`, `make_muon` (optimizers.py) or another function of both.
     """
     model.to(context.device).train()
-    optimizer, history, first = make_optimizer(model, config), History(), 0
+    optimizer, history, first = optimizer(model, config), History(), 0
     if checkpoint is not None and Path(checkpoint).exists():
         first = _resume(checkpoint, model, optimizer, config, history)
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if context.world_size > 1 else model

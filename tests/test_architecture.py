@@ -19,8 +19,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # own: none imports another. The top floor has an order of its own: commands call recipes and exercises.
 FLOORS = [
     ["runtime", "tokenizers", "positional", "metrics", "plotting", "data"],
-    ["attention", "recurrent", "losses", "checkpoints", "baselines"],
-    ["blocks", "generation", "training"],
+    ["attention", "recurrent", "losses", "checkpoints", "baselines", "optimizers", "packing"],
+    ["blocks", "generation", "training", "speed"],
     ["models/*"],
     ["alignment/*"],
     ["exercises", "recipes"],
@@ -136,6 +136,7 @@ def test_imports_point_strictly_down():
     ("models/bert.py", "from course_lib.models.gpt import GPT", "floor 3 from floor 3"),
     ("models/bert.py", "def build():\n    from course_lib.metrics import outcome", "inside a function"),
     ("recipes/a.py", "from course_lib.cli.run import run", "floor 6 from floor 5"),
+    ("tokenizers/bpe.py", "import course_lib.attention", "floor 1 from floor 0"),
     ("data/tinytown/pairs.py", "from course_lib.data import tinytown", "circle"),
 ])
 def test_a_wrong_import_is_found(tmp_path, file, source, fault):

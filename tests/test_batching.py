@@ -1,15 +1,17 @@
 """Batches: padding, the shift between what the decoder reads and what it has to say, and an order that is a function of numbers."""
 
 import hashlib
+import itertools
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from course_lib.data.batching import PairBatches, collate_pairs, in_order, pad
+from course_lib.data.batching import PairBatches, TokenBatch, Windows, collate_pairs, in_order, pad, windows_in_order
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = ("source", "source_mask", "target_in", "target_out", "target_mask")
@@ -154,5 +156,96 @@ def test_a_batch_moves_to_a_gpu_and_back_unchanged():
     (lambda: in_order([([5], [6])], 0), "batch_size: got 0, expected at least 1"),
 ], ids=["pairs", "batch_size", "pool", "number", "in_order"])
 def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# --- windows over one long sequence -------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("n, length, batch_size", [(1000, 16, 4), (1000, 16, 7), (33, 16, 3), (17, 16, 2), (100, 1, 5), (97, 48, 1)])
+def test_windows_of_an_epoch_do_not_overlap_and_targets_are_one_place_on(n, length, batch_size):
+    windows = Windows(torch.arange(n), length, batch_size, seed=1)
+    rows = [row for i in range(12 * windows.per_epoch) for row in windows[i].inputs]
+    firsts = set()
+    for epoch in range(12 * batch_size):
+        starts = sorted(row[0].item() for row in rows[epoch * windows.per_epoch:(epoch + 1) * windows.per_epoch])
+        assert all(b - a == length for a, b in itertools.pairwise(starts)) and starts[-1] + length < n
+        firsts.add(starts[0])
+    assert all(torch.equal(row, torch.arange(length) + row[0]) for row in rows)
+    assert max(firsts) < max(length, n - windows.per_epoch * length)
+    assert len(firsts) > 1 or length == 1 or n == length + 1            # every epoch cuts at another place
+    batch = windows[3]
+    assert torch.equal(batch.targets, batch.inputs + 1) and batch.inputs.shape == (batch_size, length) and batch.mask is None
+
+
+def test_over_the_epochs_every_token_is_an_input_equally_often_but_near_the_ends():
+    windows = Windows(torch.arange(400), 16, 8)
+    counts = Counter(i for k in range(300 * windows.per_epoch // 8) for i in windows[k].inputs.flatten().tolist())
+    inner = [counts[i] for i in range(32, 360)]
+    assert min(inner) > 0.8 * max(inner)
+
+
+@pytest.mark.parametrize("n, length, last", [(50, 8, 7), (17, 16, 0), (20, 16, 3), (33, 16, 15)])
+def test_an_epoch_begins_anywhere_that_leaves_its_windows_room(n, length, last):
+    windows = Windows(torch.arange(n), length, 1)
+    firsts = [min(windows[e * windows.per_epoch + i].inputs[0, 0].item() for i in range(windows.per_epoch)) for e in range(300)]
+    assert set(firsts) == set(range(last + 1))
+
+
+def test_windows_are_shuffled_anew_in_every_epoch():
+    windows = Windows(torch.arange(1000), 10, 1)
+    starts = [[windows[e * windows.per_epoch + i].inputs[0, 0].item() // 10 for i in range(windows.per_epoch)] for e in range(3)]
+    assert starts[0] != sorted(starts[0]) and starts[0] != starts[1] != starts[2]
+
+
+def test_a_window_batch_is_a_function_of_its_number():
+    ids = np.arange(500) % 11
+    one, other = Windows(ids, 8, 5, seed=3), Windows(ids, 8, 5, seed=3)
+    forward = [one[i].inputs for i in range(40)]
+    assert all(torch.equal(other[i].inputs, forward[i]) for i in (39, 0, 11, 12, 11, 38))
+    assert not all(torch.equal(Windows(ids, 8, 5, seed=4)[i].inputs, forward[i]) for i in range(40))
+
+
+def test_windows_keep_the_sequence_as_it_is_and_give_int64(tmp_path):
+    ids = (np.arange(300) % 60000).astype(np.uint16)
+    ids[7] = 60000
+    ids.tofile(tmp_path / "ids")
+    mapped = np.memmap(tmp_path / "ids", dtype=np.uint16, mode="r")
+    for source in (ids, mapped, torch.from_numpy(ids), torch.from_numpy(ids.astype(np.int32)), ids.astype(np.int64)):
+        windows = Windows(source, 299, 2)
+        assert windows[0].inputs.dtype == windows[0].targets.dtype == torch.long
+        assert windows.ids.dtype == (source.numpy() if isinstance(source, torch.Tensor) else source).dtype
+        assert np.shares_memory(windows.ids, source.numpy() if isinstance(source, torch.Tensor) else source)
+        assert torch.equal(windows[0].inputs[0], torch.from_numpy(ids[:299].astype(np.int64)))
+
+
+@pytest.mark.parametrize("n, length, batch_size", [(1000, 16, 4), (97, 16, 3), (97, 48, 5), (5, 16, 2), (2, 1, 1), (49, 16, 8)])
+def test_in_order_every_token_but_the_first_is_a_target_once(n, length, batch_size):
+    batches = list(windows_in_order(torch.arange(n), length, batch_size))
+    targets = torch.cat([batch.targets.flatten() for batch in batches])
+    assert torch.equal(targets, torch.arange(1, n))
+    assert all(torch.equal(batch.targets, batch.inputs + 1) for batch in batches)
+    assert max(batch.inputs.shape[1] for batch in batches) == min(length, n - 1)
+    assert max(len(batch.inputs) for batch in batches) <= batch_size
+
+
+def test_a_token_batch_moves_as_a_whole_with_and_without_a_mask():
+    ids = torch.zeros(2, 3, dtype=torch.long)
+    for mask in (None, ids > 0):
+        moved = TokenBatch(ids, ids, mask).to(torch.device("meta"))
+        assert moved.inputs.is_meta and moved.targets.is_meta and (moved.mask is None if mask is None else moved.mask.is_meta)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: Windows(torch.arange(16), 16, 1), "ids: got 16 tokens, expected more than length, 16"),
+    (lambda: Windows(torch.arange(99), 0, 1), "length: got 0, expected at least 1"),
+    (lambda: Windows(torch.arange(99), 4, 0), "batch_size: got 0, expected at least 1"),
+    (lambda: Windows(torch.ones(4, 4), 2, 1), r"ids: got float32 \(4, 4\), expected one sequence of integers"),
+    (lambda: Windows(np.ones((4, 4), dtype=np.int64), 2, 1), r"ids: got int64 \(4, 4\), expected one sequence"),
+    (lambda: Windows(torch.arange(99), 4, 1)[-1], "number: got -1, expected 0, 1, 2"),
+    (lambda: next(windows_in_order(torch.arange(1), 4)), "ids: got 1 tokens, expected more than length, 1"),
+    (lambda: next(windows_in_order(torch.arange(9), 0)), "length: got 0, expected at least 1"),
+], ids=["short", "length", "batch_size", "dtype", "shape", "number", "in order short", "in order length"])
+def test_bad_windows_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,13 +1,25 @@
 """Blocks against torch's own Transformer layers with the same weights, in values and gradients; initialisation; residuals."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from course_lib.attention import KVCache, MultiHeadAttention
-from course_lib.blocks import RESIDUALS, Block, DecoderBlock, FeedForward, PostNorm, PreNorm, init_xavier
+from course_lib.attention import KVCache, MultiHeadAttention, scaled_dot_product_attention
+from course_lib.blocks import (
+    FEED_FORWARDS,
+    RESIDUALS,
+    Block,
+    DecoderBlock,
+    FeedForward,
+    PostNorm,
+    PreNorm,
+    RMSNorm,
+    SwiGLU,
+    init_xavier,
+)
 from tests.twins import block_twins, copy_weights
 
 B, T, S, WIDTH, HEADS, D_FF = 3, 5, 7, 8, 4, 12
@@ -162,6 +174,56 @@ def test_a_residual_of_ones_own_goes_around_every_part():
 def test_the_two_residuals_hold_the_same_parameters():
     weights = [Block(WIDTH, HEADS, D_FF, residual=r).state_dict() for r in (PostNorm, PreNorm)]
     assert {k: v.shape for k, v in weights[0].items()} == {k: v.shape for k, v in weights[1].items()}
+
+
+@pytest.mark.parametrize("eps", [1e-5, 0.5])
+def test_rms_norm_equals_the_formula_written_out(eps):
+    norm, x = shaken(RMSNorm(5, eps)), random(2, 3, 5)
+    for row, got in zip(x.flatten(0, 1).tolist(), norm(x).flatten(0, 1).tolist()):
+        scale = math.sqrt(math.fsum(a * a for a in row) / 5 + eps)
+        assert got == pytest.approx([a / scale * g for a, g in zip(row, norm.weight.tolist())], rel=1e-12)
+    assert RMSNorm(5).bfloat16()(x.bfloat16()).dtype == RMSNorm(5)(x.bfloat16()).dtype == torch.bfloat16
+
+
+ACTIVATIONS = {
+    "relu": lambda h: max(0.0, h), "relu2": lambda h: max(0.0, h)**2,
+    "gelu": lambda h: h / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3))),        # Hendrycks & Gimpel 2016
+}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("name", FEED_FORWARDS)
+def test_every_feed_forward_network_equals_a_loop_over_single_numbers(name, bias):
+    net, x = shaken(FEED_FORWARDS[name](3, 4, bias=bias)), random(2, 5, 3)
+
+    def linear(layer, row):
+        offsets = layer.bias.tolist() if bias else [0.0] * layer.out_features
+        return [math.fsum(w * a for w, a in zip(weights, row)) + b for weights, b in zip(layer.weight.tolist(), offsets)]
+    for row, got in zip(x.flatten(0, 1).tolist(), net(x).flatten(0, 1).tolist()):
+        hidden = linear(net.up, row)
+        if name == "swiglu":
+            hidden = [h * g / (1 + math.exp(-g)) for h, g in zip(hidden, linear(net.gate, row))]
+        else:
+            hidden = [ACTIVATIONS[name](h) for h in hidden]
+        assert got == pytest.approx(linear(net.down, hidden), rel=1e-12)
+    assert sum(p.dim() == 1 for p in net.parameters()) == bias * (3 if name == "swiglu" else 2)
+    dropped = FEED_FORWARDS[name](3, 4, 1.0, bias=False)
+    assert not dropped(x.float()).any()                                 # nothing of the hidden layer is left
+
+
+def test_a_block_takes_the_parts_it_is_given():
+    attention = partial(MultiHeadAttention, n_kv_heads=2, bias=False, norm=RMSNorm)
+    block = Block(WIDTH, HEADS, D_FF, 0.0, partial(PreNorm, norm=RMSNorm), attention, FEED_FORWARDS["swiglu"])
+    assert isinstance(block.attention.norm, RMSNorm) and isinstance(block.feed_forward.part, SwiGLU)
+    assert block.attention.part.n_kv_heads == 2 and block.attention.part.query.bias is None
+    block = shaken(block)
+    x, part = random(B, T, WIDTH), block.attention.part
+    query, (key, value) = part.split(part.query(block.attention.norm(x))), part.keys_values(block.attention.norm(x))
+    close(key, part.key_norm(part.split(part.key_value(block.attention.norm(x)))[:, :2]))
+    weights = scaled_dot_product_attention(part.query_norm(query), key.repeat_interleave(2, dim=1),
+                                           value.repeat_interleave(2, dim=1))[0]
+    y = x + part.out(weights.transpose(1, 2).flatten(2))
+    close(block(x), y + block.feed_forward.part(block.feed_forward.norm(y)))
 
 
 # --- initialisation --------------------------------------------------------------------------------------------------

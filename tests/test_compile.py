@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from course_lib.attention import ATTENTIONS
-from course_lib.data.batching import collate_pairs
-from course_lib.losses import token_cross_entropy
+from course_lib.data.batching import TokenBatch, collate_pairs
+from course_lib.losses import next_token_loss, token_cross_entropy
+from course_lib.models.gpt import GPT, GPTConfig
 from course_lib.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from course_lib.models.transformer import Transformer, TransformerConfig
 from course_lib.recurrent import CELLS
@@ -70,6 +71,30 @@ def test_every_transformer_is_one_graph(norm, positions):
 
 def test_a_transformer_forward_and_backward_are_one_graph_each():
     same_as_uncompiled(transformer("post", "sinusoidal"), "aot_eager")
+
+
+GPTS = {"gpt2": {}, "llama": {"positions": "rotary", "norm": "rms", "feed_forward": "swiglu", "n_kv_heads": 1, "bias": False},
+        "shakespeare": {"positions": "rotary", "norm": "rms", "feed_forward": "relu2", "qk_norm": "rms", "bias": False}}
+TOKENS = TokenBatch(torch.tensor([[3, 1, 4, 1], [5, 9, 2, 6]]), torch.tensor([[1, 4, 1, 5], [9, 2, 6, 5]]))
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("variant", GPTS)
+def test_a_gpt_and_its_loss_are_one_graph(variant, padded):
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(11, 8, 2, 1, max_len=6, **GPTS[variant])).double()
+    mask = torch.tensor([[False, True, True, True], [True] * 4]) if padded else None
+
+    def step(batch):
+        return next_token_loss(lambda ids: model(ids, mask), batch)[0]
+    compiled, results = torch.compile(step, fullgraph=True, backend="aot_eager"), []
+    for run in (step, compiled):
+        model.zero_grad()
+        loss = run(TOKENS)
+        loss.backward()
+        results.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])
+    for got, expected in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-12 * expected.abs().max().item())
 
 
 @pytest.mark.slow

@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from course_lib.checkpoints import load_checkpoint
-from course_lib.data.batching import PairBatches
-from course_lib.losses import seq2seq_loss
+from course_lib.data.batching import PairBatches, Windows
+from course_lib.losses import next_token_loss, seq2seq_loss
+from course_lib.models.gpt import GPT, GPTConfig
 from course_lib.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from course_lib.optimizers import make_muon
 from course_lib.runtime import Distributed, distributed
 from course_lib.training import TrainingConfig, accumulate_gradients, train
 
@@ -36,6 +38,15 @@ def config(accumulate, **more):
     return TrainingConfig(steps=STEPS, lr=0.01, warmup_steps=2, accumulate=accumulate, checkpoint_every=2, **more)
 
 
+def write_gpt(context, accumulate):
+    """A small GPT trained on windows, with Muon; its losses and weights."""
+    torch.manual_seed(2)
+    model = GPT(GPTConfig(7, 8, 2, 2, max_len=8, positions="rotary", norm="rms", qk_norm="rms")).double()
+    history = train(model, Windows(torch.arange(90) ** 2 % 7, 6, 3), next_token_loss, config(accumulate), context=context,
+                    optimizer=make_muon)
+    return {name: p.detach() for name, p in model.named_parameters()} | {"loss": torch.tensor(history.loss).double()}
+
+
 def gradients(context, accumulate):
     """Loss and gradients of one step. Two processes get theirs through DistributedDataParallel, as in `train`."""
     model = translator()
@@ -51,6 +62,7 @@ def worker(folder):
         mine = folder / f"rank{context.rank}"
         for accumulate in (1, 2):
             save_file(gradients(context, accumulate), f"{mine}.gradients{accumulate}")
+        save_file(write_gpt(context, 1), f"{mine}.gpt")
         model = translator()
         history = train(model, batches(), seq2seq_loss, config(1), context=context, checkpoint=folder / "checkpoint",
                         evaluate=lambda: {"rank": context.rank})
@@ -114,6 +126,15 @@ def test_the_run_is_that_of_one_process_with_twice_the_batches(two):
             torch.testing.assert_close(weights[name], p.detach(), rtol=0, atol=1e-9)
     one, other = (load_file(folder / f"rank{rank}.weights") for rank in (0, 1))
     assert all(torch.equal(one[name], other[name]) for name in one)     # between the two not even a bit differs
+
+
+def test_a_gpt_trained_by_two_is_that_trained_by_one(two):
+    expected = write_gpt(Distributed(), 2)
+    one, other = (load_file(two[0] / f"rank{rank}.gpt") for rank in (0, 1))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    torch.testing.assert_close(one["loss"][0], expected["loss"][0], rtol=1e-12, atol=0)
+    for name, value in expected.items():
+        torch.testing.assert_close(one[name], value, rtol=0, atol=1e-9 * value.abs().max().item())
 
 
 def test_only_the_first_evaluates_and_saves(two):

@@ -1,12 +1,13 @@
 """Losses against sums written out by hand, and laws that the zero, the unmasked and the shifted loss break."""
 
+import itertools
 import math
 
 import pytest
 import torch
 
-from course_lib.data.batching import collate_pairs
-from course_lib.losses import masked_mean, seq2seq_loss, token_cross_entropy, token_log_probs
+from course_lib.data.batching import TokenBatch, collate_pairs
+from course_lib.losses import masked_mean, next_token_loss, seq2seq_loss, token_cross_entropy, token_log_probs
 
 
 def example(batch=3, length=5, vocab=7, seed=0, dtype=torch.float64):
@@ -233,3 +234,50 @@ def test_bad_input_is_named(case):
     call, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- language models --------------------------------------------------------------------------------------------------
+
+class Scores(torch.nn.Module):
+    """A model whose logits depend on the word alone: one row of a table each."""
+
+    def __init__(self, vocab=7):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = torch.nn.Parameter(torch.randn(vocab, vocab, dtype=torch.float64))
+
+    def forward(self, ids):
+        return self.table[ids]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_without_a_mask_all_tokens_count(smoothing):
+    logits, targets, mask = example()
+    expected, count = by_hand(logits, targets, torch.ones_like(mask), smoothing)
+    loss, n = token_cross_entropy(logits, targets, None, smoothing)
+    assert loss.item() == pytest.approx(expected, rel=1e-13) and n.item() == count == targets.numel()
+    for bad in (targets + 7, targets.clone().index_fill_(1, torch.tensor([0]), -100)):
+        with pytest.raises(ValueError, match="targets: got token id"):
+            token_cross_entropy(logits, bad, None)
+    with pytest.raises(ValueError, match=r"got \(3, 5, 7\), \(3, 4\), None, expected"):
+        token_cross_entropy(logits, targets[:, 1:], None)
+
+
+def test_next_token_loss_scores_each_word_by_the_one_before_it():
+    model, text = Scores(), [3, 1, 4, 1, 5, 2, 6]
+    batch = TokenBatch(torch.tensor([text[:-1]]), torch.tensor([text[1:]]))
+    expected = -sum(model.table[a].log_softmax(-1)[b].item() for a, b in itertools.pairwise(text))
+    loss, n = next_token_loss(model, batch)
+    assert loss.item() == pytest.approx(expected, rel=1e-13) and n.item() == 6
+    assert loss.item() != pytest.approx(next_token_loss(model, TokenBatch(batch.inputs, batch.inputs))[0].item())       # not shifted
+
+
+def test_next_token_loss_counts_only_what_its_mask_says():
+    model, (_, targets, mask) = Scores(), example()
+    inputs = targets.roll(1, dims=1)
+    loss, n = next_token_loss(model, TokenBatch(inputs, targets, mask))
+    expected, count = by_hand(model(inputs), targets, mask)
+    assert loss.item() == pytest.approx(expected, rel=1e-13) and n.item() == count < targets.numel()
+    loss.backward()
+    unseen = [word for word in range(7) if word not in inputs[mask]]
+    assert not model.table.grad[unseen].any()

@@ -243,6 +243,26 @@ def test_buffers_double_so_that_few_words_are_copied():
     assert [buffer.shape[2] for buffer in buffers.values()] == [16, 34, 70, 142]
 
 
+def test_a_cache_with_room_for_all_is_allocated_once_and_one_without_grows():
+    cache, places = KVCache(40), set()
+    for _ in range(40):
+        cache.append(random(2, 1, 1, D), random(2, 1, 1, D))
+        places.add(cache.buffers[0].data_ptr())
+    assert cache.buffers[0].shape[2] == 40 and len(places) == 1
+    assert cache.append(random(2, 1, 1, D), random(2, 1, 1, D))[0].shape[2] == 41
+    assert cache.buffers[0].shape[2] == 82
+
+
+def test_reordering_copies_no_more_room_than_the_words_take_and_finds_it_again():
+    cache = KVCache(1000)
+    key = random(2, 1, 30, D)
+    cache.append(key, key)
+    moved = cache.reorder(torch.tensor([1, 0, 1]))
+    assert moved.buffers[0].shape == (3, 1, 60, D)
+    more = random(3, 1, 40, D, seed=1)
+    assert torch.equal(moved.append(more, more)[0], torch.cat([key[[1, 0, 1]], more], dim=2)) and moved.buffers[0].shape[2] == 1000
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_a_cache_keeps_dtype_and_device(dtype):
     cache = KVCache()

@@ -9,7 +9,10 @@ from course_lib.positional import (
     POSITIONS,
     LearnedPositionalEmbedding,
     NoPositions,
+    NoRotation,
+    RotaryEmbedding,
     SinusoidalPositionalEncoding,
+    rotate,
     sinusoids,
 )
 
@@ -120,6 +123,56 @@ def test_the_table_moves_to_a_gpu(name):
     assert torch.equal(positions.cuda()(x.cuda(), 3).cpu(), positions.cpu()(x, 3))
 
 
+# --- one start for each sentence, and turning -------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_each_sentence_may_start_where_it_likes_and_padding_on_the_left_counts_for_nothing(name):
+    positions, x = POSITIONS[name](12, 6), random(3, 5, 6)
+    got = positions(x, torch.tensor([4, 0, -2]))
+    assert torch.equal(got[:1], positions(x[:1], 4)) and torch.equal(got[1:2], positions(x[1:2]))
+    assert torch.equal(got[2:, 2:], positions(x[2:, 2:])) and got.isfinite().all()
+
+
+def turned_by_hand(x, start):
+    """Each pair (i, i + D/2) as one complex number times e^(i · position / base^(2i / D))."""
+    half = x.shape[-1] // 2
+    places = start + torch.arange(x.shape[-2], dtype=torch.float64)
+    angle = places[:, None] / 10_000**(torch.arange(half, dtype=torch.float64) / half)
+    product = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat([product.real, product.imag], dim=-1)
+
+
+@pytest.mark.parametrize("start", [0, 3, 90])
+def test_a_rotation_is_a_product_of_complex_numbers(start):
+    x, rotary = random(2, 3, 5, 8, dtype=torch.float64), RotaryEmbedding(100, 8)
+    torch.testing.assert_close(rotate(x, rotary(5, start)), turned_by_hand(x, start), rtol=0, atol=1e-6)
+
+
+def test_each_sentence_turns_from_its_own_start():
+    x, rotary = random(2, 3, 5, 8), RotaryEmbedding(100, 8)
+    got = rotate(x, rotary(5, torch.tensor([7, -2])))
+    assert torch.equal(got[:1], rotate(x[:1], rotary(5, 7)))
+    assert torch.equal(got[1:, :, 2:], rotate(x[1:, :, 2:], rotary(3)))
+
+
+def test_products_of_turned_vectors_know_only_how_far_apart_they_stand():
+    rotary, q, k = RotaryEmbedding(100, 8), random(1, 1, 1, 8), random(1, 1, 1, 8) * 2
+    products = [(rotate(q, rotary(1, p + 9)) * rotate(k, rotary(1, p))).sum().item() for p in (0, 1, 30, 90)]
+    assert products == pytest.approx([products[0]] * 4, rel=1e-5)
+    apart = [(rotate(q, rotary(1, d)) * rotate(k, rotary(1, 0))).sum().item() for d in range(5)]
+    assert len({round(value, 4) for value in apart}) == 5
+
+
+def test_turning_keeps_lengths_and_dtypes_and_saves_nothing():
+    rotary = RotaryEmbedding(100, 8)
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        x = random(2, 3, 5, 8, dtype=dtype)
+        got = rotate(x, rotary(5, 20))
+        assert got.dtype == dtype
+        torch.testing.assert_close(got.norm(dim=-1), x.norm(dim=-1), rtol=0.02 if dtype == torch.bfloat16 else 1e-6, atol=0)
+    assert rotary.state_dict() == {} and len(list(rotary.buffers())) == 1 and NoRotation(3, 8)(9) is None
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name", ADDING)
@@ -136,3 +189,18 @@ def test_words_beyond_the_table_are_named(name, length, start, end):
 def test_sizes_below_one_are_named(name, max_len, d_model):
     with pytest.raises(ValueError, match=f"max_len, d_model: got {max_len}, {d_model}, expected at least 1"):
         POSITIONS[name](max_len, d_model)
+
+
+@pytest.mark.parametrize("start", [9, torch.tensor([0, 9])], ids=["one", "each"])
+def test_turning_beyond_max_len_is_named(start):
+    for part in (lambda: RotaryEmbedding(12, 6)(4, start), lambda: LearnedPositionalEmbedding(12, 6)(random(2, 4, 6), start)):
+        with pytest.raises(ValueError, match="x: got words up to position 13, expected at most max_len = 12"):
+            part()
+
+
+@pytest.mark.parametrize("part", [RotaryEmbedding, NoRotation])
+def test_heads_that_cannot_turn_are_named(part):
+    with pytest.raises(ValueError, match="max_len, d_model: got 0, 6"):
+        part(0, 6)
+    with pytest.raises(ValueError, match="d_head: got 5, expected an even number"):
+        RotaryEmbedding(12, 5)

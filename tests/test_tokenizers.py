@@ -153,7 +153,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     WordTokenizer.train(["old"]).save(path)
     def full_disk(*_):
         raise OSError("no space left on device")
-    monkeypatch.setattr("course_lib.tokenizers.os.fsync", full_disk)
+    monkeypatch.setattr("os.fsync", full_disk)
     with pytest.raises(OSError):
         WordTokenizer.train(["new"]).save(path)
     assert WordTokenizer.load(path).vocabulary[-1] == "old"

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import re
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -37,12 +38,17 @@ def unpacked(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
         yield name, gzip.decompress(content) if name.endswith(".gz") else content
 
 
-def real_texts() -> Iterator[tuple[str, str]]:
-    """Each text file of COURSE_DATA, unpacked, by path: (name, text)."""
-    for path in sorted(REAL.rglob("*")):
+def real_texts(folder: str = "") -> Iterator[tuple[str, str]]:
+    """Each text file of COURSE_DATA, or of one folder there, unpacked, by path: (name, text)."""
+    for path in sorted((REAL / folder).rglob("*")):
         if path.is_file() and not path.name.endswith(NO_TEXT):
             for name, content in unpacked(path.relative_to(REAL).as_posix(), path.read_bytes()):
                 yield name, content.decode("utf-8")
+
+
+def without_specials(text: str) -> str:
+    """The text with the names of special tokens spoiled: Hugging Face would take them for the tokens."""
+    return re.sub(r"\[(?=(?:PAD|UNK|CLS|SEP|MASK)\])|<(?=\|endoftext)", "(", text)
 
 
 def tiktoken_gpt2(pattern: str = GPT2_PATTERN) -> tiktoken.Encoding:

@@ -1,4 +1,4 @@
-"""The Transformer a second time, for comparison: made of torch's own layers with our weights, and decoding without a cache."""
+"""Models a second time, for comparison: the Transformer of torch's own layers with our weights, and decoding without a cache."""
 
 import copy
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from course_lib.attention import MultiHeadAttention
 from course_lib.blocks import Block, DecoderBlock
+from course_lib.models.gpt import GPT
 from course_lib.models.transformer import Transformer
 
 Twins = Iterator[tuple[list[nn.Parameter], nn.Parameter]]
@@ -94,6 +95,29 @@ class Uncached:
         source, mask, said = state
         said = torch.cat([said, token[:, None]], dim=1)                                 # (N, t)
         return self.model(source, mask, said)[:, -1], (source, mask, said)
+
+    def reorder(self, state: tuple[Tensor, ...], index: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part[index] for part in state)
+
+
+class UncachedGPT:
+    """Decoding by `forward` alone: the state is the window and its padding, and every step reads all of the window again."""
+
+    def __init__(self, model: GPT):
+        self.model = model
+
+    def start(self, prompt: Tensor, prompt_mask: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        mask = torch.ones_like(prompt, dtype=torch.bool) if prompt_mask is None else prompt_mask
+        return prompt[:, -1], (prompt[:, :-1], mask[:, :-1])
+
+    def step(self, token: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        ids, mask = state
+        if ids.shape[1] == self.model.config.max_len:                                   # full: the newer half stays
+            half = self.model.config.max_len // 2
+            ids, mask = ids[:, ids.shape[1] - half:], mask[:, mask.shape[1] - half:]
+        ids = torch.cat([ids, token[:, None]], dim=1)
+        mask = torch.cat([mask, torch.ones_like(token[:, None], dtype=torch.bool)], dim=1)
+        return self.model(ids, mask)[:, -1], (ids, mask)
 
     def reorder(self, state: tuple[Tensor, ...], index: Tensor) -> tuple[Tensor, ...]:
         return tuple(part[index] for part in state)

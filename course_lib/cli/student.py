@@ -121,5 +121,6 @@ def _form(value: ast.expr | None) -> str:
         and value.keys
         and all(isinstance(key, ast.Constant) for key in value.keys)
     ):
-        return "{" + ", ".join(f"{key.value!r}: None" for key in value.keys) + "}"
+        fields = [f"{key.value!r}: None" for key in value.keys]
+        return "{" + ", ".join(fields) + "}" if len(fields) < 4 else "{\n    " + ",\n    ".join(fields) + ",\n}"
     return "None"

@@ -1,6 +1,6 @@
 """From lists of token ids to padded batches. A batch is a function of its number, so training resumes by counting."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -24,9 +24,30 @@ class PairBatch:
 
     def to(self, device: torch.device) -> "PairBatch":
         """The same batch on `device`; from pinned memory the copy does not wait."""
-        pinned = device.type == "cuda" and not self.source.is_cuda
-        parts = (getattr(self, field.name) for field in fields(self))
-        return PairBatch(*((part.pin_memory() if pinned else part).to(device, non_blocking=True) for part in parts))
+        return _moved(self, device)
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """A batch for a language model: inputs (B, T), and targets (B, T), for each place the token that follows.
+
+    mask (B, T), True = the target counts; None where all of them do.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    mask: Tensor | None = None
+
+    def to(self, device: torch.device) -> "TokenBatch":
+        """The same batch on `device`; from pinned memory the copy does not wait."""
+        return _moved(self, device)
+
+
+def _moved(batch, device: torch.device):
+    parts = [getattr(batch, field.name) for field in fields(batch)]
+    pinned = device.type == "cuda" and not parts[0].is_cuda
+    return type(batch)(*(part if part is None else (part.pin_memory() if pinned else part).to(device, non_blocking=True)
+                         for part in parts))
 
 
 def pad(sequences: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[Tensor, Tensor]:
@@ -97,3 +118,64 @@ def in_order(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], batch_size: i
     if batch_size < 1:
         raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
     return [collate_pairs(pairs[i:i + batch_size], **special_ids) for i in range(0, len(pairs), batch_size)]
+
+
+class Windows:
+    """Endless shuffled batches of windows over one long sequence of ids, each a function of its number: windows[0], windows[1], …
+
+    Every epoch cuts the sequence at another place into pieces of `length` that do not overlap, and shuffles them. A window's
+    targets are its inputs one place on. `ids` stays what it is (uint16, a memory map, …); only a batch becomes int64.
+    """
+
+    def __init__(self, ids: Tensor | np.ndarray, length: int, batch_size: int, *, seed: int = 0):
+        self.ids = _sequence(ids, length, batch_size)
+        self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.per_epoch = max(1, len(self.ids) // length - 1)                            # windows that fit wherever one begins
+        self._epoch, self._starts = -1, np.empty(0)
+
+    def __getitem__(self, number: int) -> TokenBatch:
+        """TokenBatch of shape (batch_size, length); where an epoch ends inside a batch, the next one goes on."""
+        if number < 0:
+            raise ValueError(f"number: got {number}, expected 0, 1, 2, …")
+        places = range(number * self.batch_size, (number + 1) * self.batch_size)
+        return _windows_at(self.ids, np.array([self._start(place) for place in places]), self.length)
+
+    def _start(self, place: int) -> int:
+        """Where the window begins that comes at `place` of all windows of all epochs."""
+        epoch, i = divmod(place, self.per_epoch)
+        if epoch != self._epoch:
+            random = np.random.default_rng([self.seed, epoch])
+            first = random.integers(min(self.length, len(self.ids) - self.per_epoch * self.length))
+            self._epoch, self._starts = epoch, first + self.length * random.permutation(self.per_epoch)
+        return self._starts[i]
+
+
+def windows_in_order(ids: Tensor | np.ndarray, length: int, batch_size: int = 32) -> Iterator[TokenBatch]:
+    """All of `ids` for evaluation: windows side by side, so that every token but the first is a target exactly once.
+
+    The last window, if shorter, comes alone.
+    """
+    ids = _sequence(ids, min(1, length), batch_size)                                    # a sequence shorter than a window will do
+    starts = np.arange(0, len(ids) - 1, length)
+    whole = (len(ids) - 1) // length
+    for i in range(0, whole, batch_size):
+        yield _windows_at(ids, starts[i:min(i + batch_size, whole)], length)
+    if whole < len(starts):
+        yield _windows_at(ids, starts[whole:], len(ids) - 1 - int(starts[whole]))
+
+
+def _sequence(ids: Tensor | np.ndarray, length: int, batch_size: int) -> np.ndarray:
+    ids = ids.numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+    for name, value in (("length", length), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name}: got {value}, expected at least 1")
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"ids: got {ids.dtype} {ids.shape}, expected one sequence of integers")
+    if len(ids) <= length:
+        raise ValueError(f"ids: got {len(ids)} tokens, expected more than length, {length}")
+    return ids
+
+
+def _windows_at(ids: np.ndarray, starts: np.ndarray, length: int) -> TokenBatch:
+    window = torch.from_numpy(ids[starts[:, None] + np.arange(length + 1)].astype(np.int64))       # (B, length + 1)
+    return TokenBatch(window[:, :-1], window[:, 1:])

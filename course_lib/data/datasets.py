@@ -23,7 +23,7 @@ from course_lib.data.datafiles import (
     inspect,
 )
 from course_lib.data.download import Transfer, download
-from course_lib.data.parsers import parse_manythings, parse_multi30k, parse_text, sentence_split
+from course_lib.data.parsers import parse_manythings, parse_multi30k, parse_paths, parse_text, sentence_split
 
 __all__ = ["REGISTRY", "DamagedFile", "DataError", "DataFile", "Dataset", "DatasetNotFound", "FileStatus",
            "Transfer", "available", "cache_folder", "data_folder", "fetch", "load", "lookup",
@@ -69,8 +69,9 @@ def load(name: str, **options: str) -> Any:
         load("multi30k", source="de", target="en", split="val")[0]
         →  ("Eine Gruppe von Männern lädt Baumwolle …", "A group of men are loading cotton onto a truck")
 
-    Every set takes the splits "train", "valid" and "test". Pairs come in the order of the file, which may be
-    sorted by length: shuffle before taking a part. Raises ValueError for an unknown name, option or choice,
+    Every set of texts takes the splits "train", "valid" and "test"; "gpt2" and "bert" give
+    {file name: path}. Pairs come in the order of the file, which may be sorted by length: shuffle before taking a
+    part. Raises ValueError for an unknown name, option or choice,
     DatasetNotFound if the set is absent and cannot be fetched, DamagedFile for a wrong file in COURSE_DATA.
     """
     dataset = lookup(name)
@@ -204,4 +205,23 @@ REGISTRY: dict[str, Dataset] = {dataset.name: dataset for dataset in (
         source="Karpathy (2015), github.com/karpathy/char-rnn.",
         parser=parse_text,
         options={"split": ("all", *_SPLITS)}),
+    Dataset(
+        name="gpt2", title="GPT-2's tokenizer: merges and vocabulary",
+        files=tuple(DataFile(f"gpt2/{name}", *facts, _github(
+            "rasbt/LLMs-from-scratch", "28c65cdfbc3338e2e040016eea4b7fdf556e4d57",
+            f"ch02/02_bonus_bytepair-encoder/gpt2_model/{name}")) for name, *facts in (
+                ("vocab.bpe", "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5", 456318),
+                ("encoder.json", "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783", 1042301))),
+        licence="Modified MIT", licence_note="Free to use.",
+        source="Radford et al. (2019), github.com/openai/gpt-2.",
+        parser=parse_paths),
+    Dataset(
+        name="bert", title="BERT's vocabulary of word pieces, English, lower case",
+        files=(DataFile("bert/google_uncased_en_vocab.txt",
+                        "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3", 231508,
+                        _github("dbiir/UER-py", "5743050cc41f0f21986c9f938db5ac1726052629",
+                                "models/google_uncased_en_vocab.txt")),),
+        licence="Apache-2.0", licence_note="Free to use.",
+        source="Devlin et al. (2019), github.com/google-research/bert.",
+        parser=parse_paths),
 )}

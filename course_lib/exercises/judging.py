@@ -246,5 +246,5 @@ def number(value: float) -> str:
     if not np.isfinite(value):
         return "NaN" if np.isnan(value) else "∞" if value > 0 else "-∞"
     if value == int(value) and abs(value) < 1e6:
-        return str(int(value))
+        return f"{int(value):,}" if abs(value) >= 1e4 else str(int(value))
     return f"{value:.2f}" if 0.1 <= abs(value) < 1e4 else f"{value:.2g}"

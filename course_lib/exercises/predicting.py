@@ -4,8 +4,8 @@ The messages name a misconception or say in which direction to look; they never 
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,21 @@ from course_lib.exercises.judging import kind, number
 from course_lib.exercises.spec import Case, Exercise, Finding
 
 Wanted = float | str | tuple[float, ...]
+Said = dict[str, str]  # item → what was said to it; "" if it is right
+Message = str | Callable[[Said], str]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question: its key in the dict, how far off a number may be, and the known wrong values."""
+    """One question: its key in the dict, how far off a number may be, and the known wrong values.
+
+    What is said to a wrong value is text, or depends on what was said to the items before: two mistakes may
+    give one number, and those items tell which it was.
+    """
 
     key: str
     tolerance: float
-    wrongs: tuple[tuple[Wanted, str], ...] = ()
+    wrongs: tuple[tuple[Wanted, Message], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,14 +47,16 @@ class PredictionExaminer:
             )
         expected = exercise.reference(**cases[0].args)
         given = output.value
-        said = {item.key: self._say(item, given.get(item.key), expected[item.key]) for item in self.items}
+        said: Said = {}
+        known = []
+        for item in self.items:
+            wrongs = tuple((value, text(said) if callable(text) else text) for value, text in item.wrongs)
+            said[item.key] = self._say(replace(item, wrongs=wrongs), given.get(item.key), expected[item.key])
+            known += [item.key] if said[item.key] in dict(wrongs).values() else []
         messages = [f"{key}: {message}" for key, message in said.items() if message]
         if odd := [str(key) for key in given if key not in said]:
             messages.append(f"{odd[0][:40]!r} is none of the keys {', '.join(said)}")
-        known = (item.key for item in self.items if any(said[item.key] == text for _, text in item.wrongs))
-        return Finding(
-            {key: not message for key, message in said.items()}, "\n  → ".join(messages), next(known, "")
-        )
+        return Finding({key: not message for key, message in said.items()}, "\n  → ".join(messages), *known[:1])
 
     def _say(self, item: Item, given: Any, wanted: Wanted) -> str:
         if given is None:
@@ -117,8 +125,16 @@ def _direction(got: np.ndarray, wanted: np.ndarray, tolerance: float) -> str:
     if got.ndim and abs(got.sum() - wanted.sum()) > 2 * tolerance:
         return f"your numbers sum to {number(got.sum())}, weights sum to {number(wanted.sum())}"
     at = tuple(np.argwhere(np.abs(got - wanted) > tolerance)[0])
-    which = f"entry {at[0]}, {number(got[at])}," if at else number(got[at])
-    return f"{which} is too {'large' if got[at] > wanted[at] else 'small'}"
+    told = _visibly_off(float(got[at]), float(wanted[at]), tolerance)
+    return f"{f'entry {at[0]}, {told},' if at else told} is too {'large' if got[at] > wanted[at] else 'small'}"
+
+
+def _visibly_off(value: float, wanted: float, tolerance: float) -> str:
+    """A number that is off, with as many digits as it takes to be off when it is read."""
+    if value.is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}" if abs(value) >= 1e4 else number(value)
+    texts = (number(value), *(f"{value:.{digits}g}" for digits in range(3, 17)), repr(value))
+    return next(text for text in texts if text == texts[-1] or abs(float(text) - wanted) > tolerance)
 
 
 def _shown(given: Any) -> str:

@@ -3,7 +3,8 @@
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from operator import index
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -67,24 +68,29 @@ def utf8(text: str) -> bytes:
         raise ValueError(f"text: got the lone surrogate U+{ord(text[error.start]):04X}, expected Unicode characters") from None
 
 
-def check_texts(texts: Iterable[str]) -> Iterable[str]:
+def check_texts(texts: Iterable[str], name: str = "texts") -> Iterable[str]:
     """Several texts, each checked when its turn comes; ValueError for a single string or something else."""
-    if isinstance(texts, str):
-        raise ValueError("texts: got one string, expected several (a list of strings)")
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        got = "one string" if isinstance(texts, str) else type(texts).__name__
+        raise ValueError(f"{name}: got {got}, expected several (a list of strings)")
     return map(check_text, texts)
 
 
 def check_ids(ids: Iterable[int], size: int) -> list[int]:
     """Ids (plain, numpy or torch) → whole numbers. Raises ValueError for an id outside a vocabulary of `size`."""
     ids = list(ids)
-    try:
-        places = list(map(index, ids))
-    except TypeError:
-        places = [-1]
+    places = [_place(i) for i in ids]
     if places and not 0 <= min(places) <= max(places) < size:
-        wrong = next(i for i in ids if not hasattr(i, "__index__") or not 0 <= i < size)
+        wrong = next(i for i, place in zip(ids, places) if not 0 <= place < size)
         raise ValueError(f"ids: got {wrong}, expected whole numbers 0 … {size - 1} (the vocabulary)")
     return places
+
+
+def _place(i: object) -> int:
+    try:
+        return index(i)
+    except TypeError:
+        return -1
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -107,14 +113,23 @@ def write_tokenizer(path: str | Path, kind: str, **content: Any) -> None:
     write_text(path, json.dumps({"format": FORMAT, "kind": kind, **content}, ensure_ascii=False, indent=0))
 
 
+@contextmanager
+def blaming(*paths: str | Path) -> Iterator[None]:
+    """What is wrong with the content of files is told with their names."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{' and '.join(map(str, paths))}: {error}") from None
+
+
 def read_json(path: str | Path, what: str) -> dict[str, Any]:
     """The JSON object in a file; ValueError "not a `what`" when there is none."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a {what}, {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a {what}, {error}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a {what}, expected a JSON object")
+        raise ValueError(f"not a {what}, expected a JSON object")
     return content
 
 
@@ -122,7 +137,17 @@ def read_tokenizer(path: str | Path, kind: str | None = None) -> dict[str, Any]:
     """What a tokenizer file holds; ValueError when it is none, or none of the asked kind."""
     content = read_json(path, "tokenizer file")
     if content.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a tokenizer file, expected the format {FORMAT!r}")
+        raise ValueError(f"not a tokenizer file, expected the format {FORMAT!r}")
     if kind not in (None, content.get("kind")):
-        raise ValueError(f"{path}: got a tokenizer of {content.get('kind')}, expected one of {kind}")
+        raise ValueError(f"got a tokenizer of {content.get('kind')}, expected one of {kind}")
     return content
+
+
+def load_list(cls: type, path: str | Path) -> Any:
+    """A `cls` from a tokenizer file with a list of tokens and a lower-case flag. Raises ValueError for a damaged or wrong file."""
+    with blaming(path):
+        content = read_tokenizer(path, cls.kind)
+        vocabulary, lowercase = content.get("vocabulary"), content.get("lowercase")
+        if not isinstance(vocabulary, list) or not isinstance(lowercase, bool):
+            raise ValueError("expected a list 'vocabulary' and true or false for 'lowercase'")
+        return cls(vocabulary, lowercase)

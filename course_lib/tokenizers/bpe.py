@@ -1,7 +1,7 @@
 """Byte-pair encoding on bytes (Sennrich et al. 2016; Radford et al. 2019): every text has ids, and no id means "unknown"."""
 
 import codecs
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -9,9 +9,10 @@ from typing import Self
 
 import regex
 
-from course_lib.tokenizers.alphabet import BYTES, PLACES, to_letters
+from course_lib.tokenizers.alphabet import BYTES, to_letters
 from course_lib.tokenizers.base import (
     Memo,
+    blaming,
     check_ids,
     check_text,
     check_texts,
@@ -21,7 +22,7 @@ from course_lib.tokenizers.base import (
     write_tokenizer,
 )
 from course_lib.tokenizers.merging import Merger, Pair, learn_merges
-from course_lib.tokenizers.published import layout, read_gpt2, read_huggingface, read_saved
+from course_lib.tokenizers.published import read_gpt2, read_huggingface, read_saved
 from course_lib.tokenizers.splitting import GPT2_PATTERN, Splitter
 
 ENDOFTEXT = "<|endoftext|>"
@@ -43,7 +44,7 @@ class BPETokenizer:
     kind = "byte pairs"
 
     def __init__(self, vocabulary: Sequence[bytes | str], merges: Sequence[Pair], pattern: str = GPT2_PATTERN):
-        self.vocabulary, self.merges = list(vocabulary), list(merges)
+        self.vocabulary, self.merges = list(vocabulary), [tuple(pair) for pair in merges]
         id_of, made = _checked(self.vocabulary, self.merges)
         self.specials = {token: i for token, i in id_of.items() if isinstance(token, str)}
         self.pad_id, self.bos_id, self.eos_id = (
@@ -60,23 +61,28 @@ class BPETokenizer:
         """Learn merges from texts, read once: `learn_merges` has the rule. vocab_size counts all ids; there are fewer when the
         texts have no more pairs. Memory grows with the distinct pre-tokens. Raises ValueError for no text or a small vocab_size.
         """
+        if isinstance(specials, str) or not all(isinstance(token, str) for token in specials):
+            raise ValueError(f"specials: got {specials!r}, expected several names (a list of strings)")
         if vocab_size < len(BYTES) + len(specials):
             raise ValueError(f"vocab_size: got {vocab_size}, expected at least {len(BYTES) + len(specials)}, "
                              f"256 bytes and {len(specials)} special tokens")
         words = _count_words(check_texts(texts), Splitter(pattern))
         if not words:
             raise ValueError("texts: got no text to learn from, expected at least one word")
-        return cls(*layout(learn_merges(words, vocab_size - len(BYTES) - len(specials)), specials), pattern)
+        tokens, merges = learn_merges(words, vocab_size - len(specials))
+        return cls([*tokens, *specials], merges, pattern)
 
     @classmethod
     def from_gpt2(cls, merges: str | Path, vocabulary: str | Path) -> Self:
         """The tokenizer in GPT-2's own files, vocab.bpe and encoder.json. Raises ValueError if they do not fit together."""
-        return cls(*read_gpt2(merges, vocabulary))
+        with blaming(merges, vocabulary):
+            return cls(*read_gpt2(merges, vocabulary))
 
     @classmethod
     def from_huggingface(cls, path: str | Path) -> Self:
         """The tokenizer in a tokenizer.json. Raises ValueError, naming the entry, for one whose ids would not be the same."""
-        return cls(*read_huggingface(path))
+        with blaming(path):
+            return cls(*read_huggingface(path))
 
     @property
     def vocab_size(self) -> int:
@@ -94,17 +100,18 @@ class BPETokenizer:
         allowed: special tokens that the text may contain as such (never for text that others wrote). Raises ValueError for
         a lone surrogate, which is no character, for an unknown special token, and for a bos or eos that does not exist.
         """
-        for name, wanted, special in (("bos", bos, self.bos_id), ("eos", eos, self.eos_id)):
-            if wanted and special is None:
-                raise ValueError(f"{name}: got True, expected False, since this tokenizer has no such special token")
-        ids = self._encode_allowed(check_text(text), allowed) if allowed else self._encode(self._splitter.blocks([check_text(text)]))
-        return [*[self.bos_id] * bos, *ids, *[self.eos_id] * eos]
+        ids = self._encode_allowed(text, allowed) if allowed else [*self._encode(self._splitter.blocks([check_text(text)]))]
+        if bos:
+            ids.insert(0, _existing("bos", self.bos_id))
+        if eos:
+            ids.append(_existing("eos", self.eos_id))
+        return ids
 
     def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
         """The ids of one text that comes in chunks, cut anywhere, as `encode` gives them for the whole; memory for one block.
         A pattern that is not in `splitting.STRETCHES` needs memory for the whole text.
         """
-        return self._encode(self._splitter.stream(check_texts(chunks)))
+        return self._encode(self._splitter.stream(check_texts(chunks, "chunks")))
 
     def _encode(self, blocks: Iterable[list[str]]) -> Iterator[int]:
         stretches = chain.from_iterable(blocks)
@@ -121,7 +128,7 @@ class BPETokenizer:
             raise ValueError(f"allowed: got {allowed!r}, expected some of {list(self.specials)}")
         longest_first = "|".join(map(regex.escape, sorted(allowed, key=len, reverse=True)))
         ids: list[int] = []
-        for piece in regex.split(f"({longest_first})", text):       # every second one is a special token
+        for piece in regex.split(f"({longest_first})", check_text(text)):       # every second one is a special token
             ids += [self.specials[piece]] if piece in allowed else self._encode(self._splitter.blocks([piece]))
         return ids
 
@@ -153,11 +160,14 @@ class BPETokenizer:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote. Raises FileNotFoundError, ValueError for a damaged or wrong file."""
-        content = read_tokenizer(path, cls.kind)
-        try:
-            return cls(*read_saved(content))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        with blaming(path):
+            return cls(*read_saved(read_tokenizer(path, cls.kind)))
+
+
+def _existing(name: str, special: int | None) -> int:
+    if special is None:
+        raise ValueError(f"{name}: got True, expected False, since this tokenizer has no such special token")
+    return special
 
 
 def _checked(vocabulary: list[bytes | str], merges: list[Pair]) -> tuple[dict[bytes | str, int], list[int]]:
@@ -180,7 +190,7 @@ def _checked(vocabulary: list[bytes | str], merges: list[Pair]) -> tuple[dict[by
 
 def _count_words(texts: Iterable[str], splitter: Splitter) -> dict[bytes, int]:
     """How often each pre-token occurs; distinct stretches are counted first, since there are fewer to split."""
-    words: Counter[str] = Counter()
+    words: defaultdict[str, int] = defaultdict(int)
     stretches: Counter[str] = Counter()
     blocks = splitter.blocks(texts)
     for block in blocks:
@@ -191,7 +201,7 @@ def _count_words(texts: Iterable[str], splitter: Splitter) -> dict[bytes, int]:
     return {utf8(word): count for word, count in words.items()}
 
 
-def _settle(stretches: Counter[str], words: Counter[str], splitter: Splitter) -> None:
+def _settle(stretches: Counter[str], words: defaultdict[str, int], splitter: Splitter) -> None:
     """Move the counts of stretches to their pre-tokens."""
     for stretch, count in stretches.items():
         for word in splitter.pretokens(stretch):

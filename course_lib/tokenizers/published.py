@@ -10,20 +10,12 @@ from typing import Any
 
 import regex
 
-from course_lib.tokenizers.alphabet import BYTES, to_bytes
+from course_lib.tokenizers.alphabet import to_bytes
 from course_lib.tokenizers.base import read_json
 from course_lib.tokenizers.merging import Pair
 from course_lib.tokenizers.splitting import GPT2_PATTERN
 
 Vocabulary = list[bytes | str]
-
-
-def layout(merges: Iterable[tuple[bytes, bytes]], specials: Sequence[str]) -> tuple[Vocabulary, list[Pair]]:
-    """Merges of byte strings → a vocabulary laid out as GPT-2's (256 bytes, new tokens by age, specials), merges as ids."""
-    merges = list(merges)
-    tokens = dict.fromkeys([bytes([byte]) for byte in BYTES] + [a + b for a, b in merges])
-    id_of = {token: i for i, token in enumerate(tokens)}
-    return [*tokens, *specials], [(id_of[a], id_of[b]) for a, b in merges]
 
 
 def assemble(tokens: Sequence[str], merges: Iterable[str | list[str]], special: Collection[int]) -> tuple[Vocabulary, list[Pair]]:
@@ -53,18 +45,12 @@ def read_saved(content: dict[str, Any]) -> tuple[Vocabulary, list[Pair], str]:
 
 def read_gpt2(merges: str | Path, vocabulary: str | Path) -> tuple[Vocabulary, list[Pair], str]:
     """vocab.bpe (a line "#version", then a merge in each) and encoder.json (token → id; what no merge makes is special)."""
-    try:
-        lines = Path(merges).read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{merges}: not a file of merges, {error}") from None
+    lines = Path(merges).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     lines = lines[lines[0].startswith("#version"):]
-    try:
-        tokens = _by_id(read_json(vocabulary, "vocabulary"))
-        ordinary = {line.replace(" ", "") for line in lines}
-        special = {i for i, token in enumerate(tokens) if len(token) > 1 and token not in ordinary}
-        return *assemble(tokens, lines, special), GPT2_PATTERN
-    except ValueError as error:
-        raise ValueError(f"{merges} and {vocabulary}: {error}") from None
+    tokens = _by_id(read_json(vocabulary, "vocabulary"))
+    ordinary = {line.replace(" ", "") for line in lines}
+    special = {i for i, token in enumerate(tokens) if len(token) > 1 and token not in ordinary}
+    return *assemble(tokens, lines, special), GPT2_PATTERN
 
 
 def read_huggingface(path: str | Path) -> tuple[Vocabulary, list[Pair], str]:
@@ -72,35 +58,40 @@ def read_huggingface(path: str | Path) -> tuple[Vocabulary, list[Pair], str]:
     ids are those of encode(text, add_special_tokens=False), special tokens in the text apart.
     """
     content = read_json(path, "tokenizer.json")
-    try:
-        model = content.get("model")
-        if not isinstance(model, dict) or not isinstance(model.get("merges"), list):
-            raise ValueError("model: expected one of type 'BPE' with 'vocab' and 'merges'")
-        _expect(model, "model", type=("BPE", None), dropout=(None, 0), continuing_subword_prefix=(None, ""),
-                end_of_word_suffix=(None, ""), byte_fallback=(False, None), ignore_merges=(False, None))
-        _expect(content, "tokenizer", normalizer=(None,), truncation=(None,), padding=(None,))
-        _expect(content.get("decoder") or {}, "decoder", type=("ByteLevel", None))
-        tokens = dict(model.get("vocab") or {})
-        special = set()
-        for added in content.get("added_tokens") or []:
-            _expect(added, f"added token {added.get('content')!r}", special=(True,), single_word=(False, None),
-                    lstrip=(False, None), rstrip=(False, None))
-            tokens[added["content"]] = added["id"]
-            special.add(added["id"])
-        return *assemble(_by_id(tokens), model["merges"], special), _pattern(content.get("pre_tokenizer"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    model, added = _entry(content, "model", dict), _entry(content, "added_tokens", list)
+    _expect(model, "model", type=("BPE", None), dropout=(None, 0), continuing_subword_prefix=(None, ""),
+            end_of_word_suffix=(None, ""), byte_fallback=(False, None), ignore_merges=(False, None))
+    _expect(content, "tokenizer", normalizer=(None,), truncation=(None,), padding=(None,))
+    _expect(_entry(content, "decoder", dict), "decoder", type=("ByteLevel", None))
+    tokens = dict(_entry(model, "vocab", dict))
+    for token in added:
+        if not isinstance(token, dict) or not isinstance(token.get("content"), str):
+            raise ValueError(f"added_tokens: got {token!r}, expected an object with its 'content'")
+        _expect(token, f"added token {token['content']!r}", special=(True,), single_word=(False, None), lstrip=(False, None),
+                rstrip=(False, None))
+        tokens[token["content"]] = token.get("id")
+    tokens = _by_id(tokens)
+    names = {token["content"] for token in added}
+    special = {i for i, token in enumerate(tokens) if token in names}
+    return *assemble(tokens, _entry(model, "merges", list), special), _pattern(_entry(content, "pre_tokenizer", dict))
 
 
-def _pattern(pre_tokenizer: Any) -> str:
+def _entry(found: dict[str, Any], key: str, kind: type) -> Any:
+    """An entry that is an object or a list, empty where it is null or absent; ValueError for anything else."""
+    value = found.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise ValueError(f"{key}: got {value!r:.80}, expected {'a list' if kind is list else 'an object'}")
+    return kind() if value is None else value
+
+
+def _pattern(pre_tokenizer: dict[str, Any]) -> str:
     """The one pattern of a ByteLevel, or of a Split with a ByteLevel behind it."""
-    steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer]) if isinstance(pre_tokenizer, dict) else []
-    *splits, last = steps or [{}]
+    *splits, last = _entry(pre_tokenizer, "pretokenizers", list) or [pre_tokenizer]
+    if len(splits) > 1 or not all(isinstance(step, dict) for step in (*splits, last)):
+        raise ValueError(f"pre_tokenizer: got {len(splits)} steps before the last, expected one Split at most")
     _expect(last, "pre_tokenizer", type=("ByteLevel",), add_prefix_space=(False,), use_regex=(False,) if splits else (True, None))
     if not splits:
         return GPT2_PATTERN
-    if len(splits) > 1:
-        raise ValueError(f"pre_tokenizer: got {len(splits)} steps before ByteLevel, expected one")
     _expect(splits[0], "pre_tokenizer", type=("Split",), behavior=("Isolated",), invert=(False, None))
     match splits[0].get("pattern"):
         case {"Regex": str(pattern)}:
@@ -114,7 +105,7 @@ def _expect(found: dict[str, Any], where: str, **allowed: tuple) -> None:
     """ValueError for the first entry with a value that would change ids in a way this library does not know."""
     for key, values in allowed.items():
         if not any(found.get(key) is value or (value is not None and found.get(key) == value) for value in values):
-            raise ValueError(f"{where}: got {key} = {json.dumps(found.get(key))[:80]}, "
+            raise ValueError(f"{where}: got {key} = {json.dumps(found.get(key)):.80}, "
                              f"expected {' or '.join(map(json.dumps, values))}")
 
 

@@ -76,8 +76,9 @@ class Splitter:
             held.append(chunk)
             size += len(chunk)
             if size >= enough:
-                *whole, before, last = ["", "", *self._cut("".join(held))]
-                yield whole
-                held, size = [before, last], len(before) + len(last)      # more text may still change these
-                enough = 2 * max(BLOCK, size)                             # a text without spaces is not read again and again
+                found = self._cut("".join(held))
+                held = found[-2:]                               # more text may still change these
+                size = sum(map(len, held))
+                enough = 2 * max(BLOCK, size)                   # a text without spaces is not read again and again
+                yield found[:-2]
         yield self._cut("".join(held))

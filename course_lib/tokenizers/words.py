@@ -12,7 +12,7 @@ from typing import Self
 
 import regex
 
-from course_lib.tokenizers.base import SPECIALS, check_ids, check_texts, read_tokenizer, write_tokenizer
+from course_lib.tokenizers.base import SPECIALS, check_ids, check_texts, load_list, write_tokenizer
 
 
 class _Vocabulary:
@@ -72,14 +72,7 @@ class _Vocabulary:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote. Raises FileNotFoundError, ValueError for a damaged or wrong file."""
-        content = read_tokenizer(path, cls.kind)
-        vocabulary, lowercase = content.get("vocabulary"), content.get("lowercase")
-        if not isinstance(vocabulary, list) or not isinstance(lowercase, bool):
-            raise ValueError(f"{path}: expected a list 'vocabulary' and true or false for 'lowercase'")
-        try:
-            return cls(vocabulary, lowercase)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        return load_list(cls, path)
 
 
 class CharTokenizer(_Vocabulary):

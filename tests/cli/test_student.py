@@ -47,6 +47,10 @@ def test_names_that_the_rest_of_the_cell_needs_are_there():
             "answer = {'short': 'same', 'long': 'worse'}",
             "answer = {'short': None, 'long': None}  # your code here",
         ),
+        (
+            "answer = {'a': 1, 'b': 2, 'c': 3, 'd': 4}",
+            "answer = {\n    'a': None,\n    'b': None,\n    'c': None,\n    'd': None,\n}  # your code here",
+        ),
         ("_help = 3\nanswer = _help", "answer = None  # your code here"),
         ("for _ in range(3):\n    print(_)", "...  # your code here"),
         (
@@ -55,7 +59,7 @@ def test_names_that_the_rest_of_the_cell_needs_are_there():
         ),
         ("class Cell:\n    def forward(self):\n        return 1", "class Cell:\n    ...  # your code here"),
     ],
-    ids=["value", "annotated", "two values", "form", "private", "statement", "function", "class"],
+    ids=["value", "annotated", "two values", "form", "long form", "private", "statement", "function", "class"],
 )
 def test_answers_at_the_top_level(solution, start):
     made = stub(f"first = 1\n### BEGIN SOLUTION\n{solution}\n### END SOLUTION\nlast = 2")

@@ -87,6 +87,11 @@ def attend_turned(query, key, value, mask):
     return weights @ value, weights
 
 
+def added(scores, query, key, value, mask):
+    scores = scores / query.shape[-1] ** 0.5
+    return scores if mask is None else scores + mask
+
+
 def of(function, **changes):
     return functools.partial(function, **changes)
 
@@ -94,15 +99,15 @@ def of(function, **changes):
 # ---------------------------------------------------------------- 4.3 masked_weights
 
 
-def masked(scores, real, *, triangle=True, diagonal=0, fill=-torch.inf, keys=True, before=True):
-    """The planted bugs one by one: every combination of the five."""
+def masked(scores, real, *, triangle=True, diagonal=0, fill=-torch.inf, keys=True, before=True, dim=-1):
+    """The planted bugs one by one: every combination of the five; and a softmax over another axis."""
     T = scores.shape[-1]
     allowed = torch.ones(T, T, dtype=torch.bool)
     allowed = allowed.tril(diagonal) if triangle else allowed.triu(diagonal)
     words = real[:, None, None, :] if keys else real[:, None, :, None]
     if before:
-        return scores.masked_fill(~(allowed & words), fill).softmax(-1)
-    return scores.masked_fill(~allowed, fill).softmax(-1) * words
+        return scores.masked_fill(~(allowed & words), fill).softmax(dim)
+    return scores.masked_fill(~allowed, fill).softmax(dim) * words
 
 
 def masked_looped(scores, real):
@@ -186,6 +191,30 @@ def layer(x, W_q, W_k, W_v, W_o, n_heads, causal, *, root=None, join=None, out=T
     return merged @ (W_o if turned else W_o.T) if out else merged
 
 
+def layer_hiding(hide, late=None):
+    """A causal mask of another kind: hide(scores, a square of ones), late(weights, a square of ones)."""
+
+    def answer(x, W_q, W_k, W_v, W_o, n_heads, causal):
+        query, key, value = ((x @ W.T).unflatten(2, (n_heads, -1)).transpose(1, 2) for W in (W_q, W_k, W_v))
+        scores, ones = query @ key.mT / query.shape[3] ** 0.5, torch.ones(x.shape[1], x.shape[1])
+        weights = (hide(scores, ones) if causal and hide else scores).softmax(-1)
+        weights = late(weights, ones) if causal and late else weights
+        return (weights @ value).transpose(1, 2).flatten(2) @ W_o.T
+
+    return answer
+
+
+def layer_allowing(allowed):
+    """The library's attention with another mask of what may be seen."""
+
+    def answer(x, W_q, W_k, W_v, W_o, n_heads, causal):
+        parts = ((x @ W.T).unflatten(2, (n_heads, -1)).transpose(1, 2) for W in (W_q, W_k, W_v))
+        mask = allowed(torch.ones(x.shape[1], x.shape[1], dtype=torch.bool)) if causal else None
+        return F.scaled_dot_product_attention(*parts, mask).transpose(1, 2).flatten(2) @ W_o.T
+
+    return answer
+
+
 def layer_stacked(x, W_q, W_k, W_v, W_o, n_heads, causal):
     """The scores of all heads in one row, and one softmax over it."""
     query, key, value = ((x @ W.T).unflatten(2, (n_heads, -1)) for W in (W_q, W_k, W_v))
@@ -211,6 +240,9 @@ WRONG = [
     ("4.1", of(attend, divide=lambda s, q, k, v: s / v.shape[3] ** 0.5), "divided by √E", "width of the values"),
     ("4.1", of(attend, dim=-2), "softmax over the queries", "weights[0, 0, 0] sum to"),
     ("4.1", of(attend, dim=-2, nan=0.0), "softmax over the queries", "compete"),
+    ("4.1", of(attend, dim=1), "softmax over the heads", "the keys compete"),
+    ("4.1", of(attend, dim=1, nan=0.0), "softmax over the heads", "the keys compete"),
+    ("4.1", lambda q, k, v, m: attend(q, k, v, None, divide=of(added, mask=m)), "mask added", "True counts 1"),
     ("4.1", attend_masked_late, "masked after the softmax", "sum to"),
     ("4.1", attend_renormalised, "masked, then renormalised", "new sum"),
     ("4.1", of(attend, fill=0.0), "masked score set to 0", "which the mask hides: weight 0."),
@@ -230,6 +262,11 @@ WRONG = [
     ("4.3", of(masked, keys=False), "attends to padding", "attends to padding: weight"),
     ("4.3", of(masked, before=False), "rows do not sum to 1", "sum to 0."),
     ("4.3", masked_renormalised, "rows do not sum to 1", "are NaN"),
+    ("4.3", of(masked, dim=-2), "softmax over the queries", "Who competes for whose attention?"),
+    ("4.3", of(masked, dim=-2, fill=-1e9), "softmax over the queries", "Who competes for whose attention?"),
+    ("4.3", of(masked, dim=-2, fill=-1e-9, triangle=False, diagonal=1), "softmax over the queries", "Mend that first"),
+    ("4.3", of(masked, dim=-2, diagonal=-1), "softmax over the queries", "Who competes for whose attention?"),
+    ("4.3", lambda s, r: masked(s, r, dim=-2).nan_to_num(), "softmax over the queries", "what one key gets"),
     ("4.3", lambda s, r: masked(s, torch.ones_like(r)), "attends to padding", "attends to padding: weight"),
     ("4.3", lambda s, r: masked(2 * s, r), "hidden, but not wholly", "by the scores"),
     ("4.4", of(halves, cut=lambda x, n: x.reshape(len(x), n, x.shape[1], -1)), "split without transpose", "some words"),
@@ -246,6 +283,16 @@ WRONG = [
     ("4.6", of(layer, look="never"), "no mask", "what comes after it"),
     ("4.6", of(layer, look="always"), "always masked", "causal=False"),
     ("4.6", of(layer, look="next"), "off by one", "successor"),
+    ("4.6", layer_hiding(lambda s, o: s.masked_fill(o.triu() > 0, -torch.inf)), "off by one", "does not see itself"),
+    ("4.6", layer_hiding(lambda s, o: s.masked_fill(o.triu() > 0, -1e9)), "off by one", "does not see itself"),
+    ("4.6", layer_allowing(lambda ones: ones.tril(-1)), "off by one", "does not see itself"),
+    ("4.6", layer_hiding(lambda s, o: s.masked_fill(o.tril() > 0, -torch.inf)), "mask inverted", "only what comes after"),
+    ("4.6", layer_hiding(lambda s, o: s.masked_fill(o.tril() > 0, -1e9)), "mask inverted", "only what comes after"),
+    ("4.6", layer_allowing(lambda ones: ones.triu(1)), "mask inverted", "only what comes after"),
+    ("4.6", layer_hiding(None, lambda w, o: w * o.tril()), "masked after the softmax", "does not sum to 1"),
+    ("4.6", layer_hiding(None, lambda w, o: w.masked_fill(o.triu(1) > 0, -1e9)), "masked after the softmax", "before it"),
+    ("4.6", layer_hiding(lambda s, o: s - o.triu(1) * torch.inf), "0 times −∞", "Fill it in"),
+    ("4.6", lambda x, *rest: x + layer(x, *rest), "residual added", "has none"),
     ("4.6", of(layer, dim=2), "softmax over the queries", "last axis"),
     ("4.6", of(layer, turned=True), "matrices not transposed", "x @ W.T"),
     ("4.6", layer_stacked, "one softmax for all heads", "softmax of its own"),
@@ -347,6 +394,11 @@ def test_4_3_gives_a_point_for_each_hole_that_is_closed(judge, seed, name):
 def test_4_3_constant_weights_earn_nothing(judge, fill):
     verdict = judge("4.3", lambda s, r: torch.full_like(s, fill))
     assert verdict.points == 0 and verdict.message, str(verdict)
+
+
+def test_4_3_equal_weights_do_not_compete_wrongly(judge):
+    """What every key gets sums to 1 as well, but so does what every query gives."""
+    assert judge("4.3", lambda s, r: torch.full_like(s, 1 / s.shape[-1])).misconception == "attends to the future"
 
 
 def test_4_3_no_mask_at_all(judge, seed):

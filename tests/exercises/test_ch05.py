@@ -84,12 +84,16 @@ def waves_short(T, d_model):
     return F.pad(waves_by_exp(T, d_model)[:, : d_model // 2 * 2], (0, d_model % 2))
 
 
+def waves_of_whole_pairs(T, d_model):
+    return F.pad(waves_by_exp(T, d_model // 2 * 2), (0, d_model % 2))
+
+
 # ---------------------------------------------------------------- 5.2 decoder_pass
 
 
 def decode(
     target, embedding, W_q, W_k, W_v, W_o, bos_id, *, shift=True, carry=True, scale=True, divide=None, sums=None,
-    tell=None, causal=True,
+    tell=None, causal=True, raw="", diagonal=0, fill=-torch.inf, nan=math.nan,
 ):
     """The planted bugs one by one (shift, carry, scale), and some others."""
     right = torch.cat([torch.full((len(target), 1), bos_id), target[:, :-1]], dim=1)
@@ -98,11 +102,11 @@ def decode(
     normal = F.layer_norm(x, x.shape[-1:])
     if sums == "no norm" or sums == "post":
         normal = x
-    query, key, value = normal @ W_q.T, normal @ W_k.T, normal @ W_v.T
+    query, key, value = ((x if role in raw else normal) @ W.T for role, W in zip("qkv", (W_q, W_k, W_v)))
     scores = query @ key.mT / ((len(W_q) ** 0.5 if scale else 1.0) if divide is None else divide(W_q))
     if causal:
-        scores = scores.masked_fill(torch.ones(scores.shape[1:], dtype=torch.bool).triu(1), -torch.inf)
-    added = scores.softmax(-1) @ value @ W_o.T
+        scores = scores.masked_fill(torch.ones(scores.shape[1:], dtype=torch.bool).triu(1 + diagonal), fill)
+    added = scores.softmax(-1).nan_to_num(nan) @ value @ W_o.T
     y = (x if carry else normal) + added
     if sums == "post":
         y = F.layer_norm(y, y.shape[-1:])
@@ -153,6 +157,17 @@ def step(
     scores = new["q"] @ seen[0].mT / (root(x, keys) if root else (C // H) ** 0.5)
     y = (scores.softmax(dim) @ seen[1]).flatten(1)
     return (y @ W_o.T if out else y), *after
+
+
+def step_causal(x, keys, values, W_q, W_k, W_v, W_o):
+    """The library's causal mask, which it aligns at the top left."""
+
+    def heads(W):
+        return (x @ W.T).unflatten(1, (keys.shape[1], 1, -1))
+
+    keys, values = torch.cat([keys, heads(W_k)], dim=2), torch.cat([values, heads(W_v)], dim=2)
+    y = F.scaled_dot_product_attention(heads(W_q), keys, values, is_causal=True)
+    return y.flatten(1) @ W_o.T, keys, values
 
 
 def step_einsum(x, keys, values, W_q, W_k, W_v, W_o):
@@ -252,6 +267,10 @@ WRONG = [
     ("5.1", of(waves, exponent=lambda i, d: i // 2 * 2 / max(d - 2, 1e-9)), "slowest wave reached", "stays short"),
     ("5.1", waves_short, "last column empty", "only the cosine"),
     ("5.1", lambda T, d: waves(T, d + d % 2)[:, :d], "width rounded up", "one wider"),
+    ("5.1", of(waves, exponent=lambda i, d: i // 2 * 2 / max(d - d % 2, 1)), "width rounded down", "2i/(d − 1)"),
+    ("5.1", waves_of_whole_pairs, "width rounded down", "one column narrower"),
+    ("5.1", of(waves, exponent=lambda i, d: i // 2 * 2 / max(d - 1, 1)), "divided by d − 1", "divides by d."),
+    ("5.1", of(waves, exponent=lambda i, d: i // 2 / max((d + 1) // 2 - 1, 1)), "slowest wave reached", "stays short"),
     ("5.2", of(decode, shift=False, carry=False, scale=False), "not shifted", "is what it reads there"),
     ("5.2", of(decode, shift=False), "not shifted", "has to say word"),
     ("5.2", of(decode, carry=False), "normalised on the way", "a vector of length"),
@@ -267,6 +286,15 @@ WRONG = [
     ("5.2", of(decode, sums="nothing carried"), "nothing carried", "nothing at all comes out"),
     ("5.2", of(decode, divide=lambda W: len(W)), "divided by D", "of its attention to a single word"),
     ("5.2", of(decode, divide=lambda W: W.shape[1] ** 0.5), "divided by √C", "of its attention to a single word"),
+    ("5.2", of(decode, raw="v"), "value not normalised", "the values are made from the words as they come in"),
+    ("5.2", of(decode, raw="v", scale=False), "value not normalised", "not from the normalised ones"),
+    ("5.2", of(decode, raw="q"), "query not normalised", "the queries are made"),
+    ("5.2", of(decode, raw="k"), "key not normalised", "the keys are made"),
+    ("5.2", of(decode, raw="qk"), "only the value normalised", "queries and keys are made"),
+    ("5.2", of(decode, raw="v", carry=False), "normalised on the way", "the values are made"),
+    ("5.2", of(decode, diagonal=-1, nan=0.0), "does not see itself", "no word sees itself"),
+    ("5.2", of(decode, diagonal=-1, fill=-1e9), "does not see itself", "no word sees itself"),
+    ("5.2", of(decode, diagonal=1), "reads ahead", "a word sees its successor"),
     ("5.3", of(step, look=lambda past, new: past), "not in its own memory", "does not look at itself"),
     ("5.3", of(step, grow=lambda past, new: torch.cat([new, past], 2)), "put in front", "at the end"),
     ("5.3", of(step, cache="qv"), "query kept as a key", "asked once"),
@@ -276,9 +304,11 @@ WRONG = [
     ("5.3", lambda *a: (step(*a)[0], a[1], a[2]), "memory not grown", "is forgotten"),
     ("5.3", lambda *a: (step(*a)[0], *(m[:, :, -1:] for m in step(*a)[1:])), "only the new word kept", "all words so far"),
     ("5.3", of(step, look=lambda past, new: new), "only the new word seen", "weight is 1"),
+    ("5.3", step_causal, "only the first word seen", "aligned at the top left"),
     ("5.3", of(step, root=lambda x, k: x.shape[1] ** 0.5), "scaled by √C", "all heads together"),
     ("5.3", of(step, root=lambda x, k: 1.0), "not scaled", "not divided"),
     ("5.3", of(step, cut=interleaved), "features interleaved", "every H-th feature"),
+    ("5.3", lambda x, *rest: (step(x, *rest)[0] + x, *step(x, *rest)[1:]), "residual added", "a block around"),
     ("5.3", of(step, out=False), "W_o forgotten", "output map"),
     ("5.3", of(step, dim=1), "softmax over the heads", "heads compete"),
     ("5.3", of(step, dim=2), "softmax over one query", "every weight is 1"),
@@ -292,6 +322,11 @@ WRONG = [
     ("5.5", of(norm, unbiased=True, divide=lambda v, e: v.sqrt() + e), "unbiased, eps outside", "differs twice"),
     ("5.5", of(norm, divide=lambda v, e: v.sqrt() + e), "eps outside the root", "inside the root"),
     ("5.5", of(norm, divide=lambda v, e: v.sqrt()), "no eps", "0/0 is NaN"),
+    ("5.5", of(norm, divide=lambda v, e: (v + 1e-5).sqrt()), "eps fixed", "the argument eps is ignored"),
+    ("5.5", of(norm, divide=lambda v, e: (v + 1e-12).sqrt()), "eps fixed", "the argument eps is ignored"),
+    ("5.5", of(norm, divide=lambda v, e: v.sqrt() + 1e-6), "eps fixed", "the argument eps is ignored"),
+    ("5.5", of(norm, unbiased=True, divide=lambda v, e: (v + 1e-5).sqrt()), "eps fixed", "divides by C − 1"),
+    ("5.5", lambda x, g, b, e: F.layer_norm(x, x.shape[-1:], g, b), "eps fixed", "the argument eps is ignored"),
     ("5.5", of(norm, divide=lambda v, e: (v - e).sqrt()), "eps subtracted", "It is added"),
     ("5.5", of(norm, divide=lambda v, e: v + e), "divided by the variance", "Its root"),
     ("5.5", of(norm, centre=False), "mean kept", "not taken off"),
@@ -338,10 +373,14 @@ def test_5_2_each_bug_is_seen_beside_the_others(judge, seed, shift, carry, scale
         ("5.1", waves_short, [True, False]),
         ("5.2", of(decode, causal=False), [False, True, False]),
         ("5.2", of(decode, sums="post"), [True, False, True]),
+        ("5.2", of(decode, raw="v"), [True, True, False]),
+        ("5.2", of(decode, diagonal=-1, nan=0.0), [True, True, False]),
+        ("5.2", of(decode, diagonal=-1, fill=-1e9), [False, True, False]),
         ("5.2", of(decode, sums="no norm"), [True, False, True]),
         ("5.2", of(decode, shift=False, tell=True), [False, True, True]),
         ("5.3", of(step, look=lambda past, new: past), [False] * 3),
         ("5.3", of(step, root=lambda x, k: 1.0), [False, True, False]),
+        ("5.3", step_causal, [False, True, False]),
         ("5.5", of(norm, divide=lambda v, e: v.sqrt() + e), [True, False, True, True]),
         ("5.5", of(norm, divide=lambda v, e: v.sqrt()), [True, False, True, False]),
         ("5.5", norm_by_squares, [True, True, True, False]),
@@ -362,6 +401,7 @@ def test_points_by_property(judge, seed, id, answer, held):
         ("5.2", lambda *a: decode(*a)[::-1], "expected (inputs, outputs)"),
         ("5.2", lambda *a: decode(*a)[1], "expected 2 values, (inputs, outputs)"),
         ("5.2", lambda *a: (decode(*a)[0], decode(*a)[1] * math.nan), "outputs hold NaN"),
+        ("5.2", of(decode, diagonal=-1), "at place 0, and nowhere else: what does your mask leave the first word"),
         ("5.2", lambda *a: (decode(*a)[0] * math.nan, decode(*a)[1]), "inputs hold NaN"),
         ("5.2", lambda t, e, q, k, v, o, b: decode(t, e, k, q, v, o, b), "for these inputs"),
         ("5.3", lambda *a: step(*a)[0], "expected 3 values, (y, keys, values)"),
@@ -386,6 +426,11 @@ def test_5_1_names_the_width_at_which_the_slides_code_stops(judge):
 
     verdict = judge("5.1", mended)
     assert verdict.points == 2 and "d_model = " in verdict.message and "IndexError" in verdict.message, str(verdict)
+
+
+def test_5_2_one_oddity_is_said_once(judge, seed):
+    """With −1e9 the first word sees everything, since it sees nothing; that is no second mistake."""
+    assert "→" not in judge("5.2", of(decode, diagonal=-1, fill=-1e9), seed).message
 
 
 def test_5_2_returned_inputs_may_have_any_number_type(judge):
@@ -531,6 +576,11 @@ def test_5_6_accepts_the_counts(judge, answer):
         ("attention", 8 * 1_050_624, "Heads do not multiply"),
         ("attention", 3 * 512 * 513, "goes through a map, too"),
         ("attention", 1.05, "not a whole number"),
+        ("attention", 1_050_624 - 512, "Which linear layers have no bias?"),
+        ("feed_forward", 2_099_712 - 512, "Which linear layers have no bias?"),
+        ("encoder_block", 3_152_384 - 512, "Which linear layers have no bias?"),
+        ("shared", 63_082_496 - 18 * 512, "Which linear layers have no bias?"),
+        ("three_matrices", 100_970_496 - 18 * 512, "Which linear layers have no bias?"),
         ("feed_forward", 2 * 512 * 2048, "biases are missing"),
         ("feed_forward", 512 * 2048 + 2048, "one down again"),
         ("encoder_block", 1_050_624 + 2_099_712, "norms are missing"),
@@ -554,6 +604,20 @@ def test_5_6_accepts_the_counts(judge, answer):
 def test_5_6_names_what_went_wrong(judge, key, value, phrase):
     verdict = judge("5.6", {**COUNTS, key: value})
     assert verdict.points == 5 and verdict.message.startswith(key) and phrase in verdict.message, str(verdict)
+
+
+@pytest.mark.parametrize("missing", [(1, 0, 1, 2, 18, 18), (1, 1, 2, 3, 30, 30)], ids=["attention", "everywhere"])
+def test_5_6_biases_left_out_of_output_maps_are_named_in_every_part(judge, missing):
+    """In a block they are as many numbers as a norm: 512 each, and two or three of them."""
+    given = {key: COUNTS[key] - 512 * n for key, n in zip(COUNTS, missing)}
+    verdict = judge("5.6", given)
+    assert verdict.message.count("Only the last one of the model, that scores the vocabulary") == 6 - missing.count(0)
+    assert "norm" not in verdict.message and verdict.points == missing.count(0) and verdict.misconception == "attention"
+
+
+def test_5_6_a_norm_left_out_is_one_where_the_attention_is_right(judge):
+    message = judge("5.6", {**COUNTS, "encoder_block": 3_152_384 - 1024, "decoder_block": 4_204_032 - 1024}).message
+    assert "both parts of the block" in message and "a norm of its own" in message and "output map" not in message
 
 
 @pytest.mark.parametrize("id", ["5.4", "5.6"])
@@ -605,13 +669,13 @@ def told_well(pairs, blind):
     return told(pairs, blind, context=lambda s, t: (s[-1 - t], s[len(s) - t] if t else None))
 
 
-def told_by_transformer(pairs, blind):
+def told_by_transformer(pairs, blind, *, steps=500, end=(3,)):
     size = 1 + max(max(source + target) for source, target in pairs)
     sizes = {"d_model": 64, "n_heads": 4, "n_layers": 1, "d_ff": 128, "max_len": 16}
     model = Transformer(TransformerConfig(size, size, **sizes, dropout=0.0, norm="pre", positions="learned"))
-    config = TrainingConfig(steps=500, lr=5e-3, warmup_steps=50)
+    config = TrainingConfig(steps=steps, lr=5e-3, warmup_steps=50)
     train(model, PairBatches(pairs, batch_size=64), seq2seq_loss, config)
-    return greedy(model, *pad([[*source, 3] for source in blind]), max_len=12).ids
+    return greedy(model, *pad([[*source, *end] for source in blind]), max_len=12).ids
 
 
 def changed(change):
@@ -640,6 +704,20 @@ def test_5_7_accepts_the_transformer(judge, seed):
     assert verdict.ok, str(verdict)
 
 
+@pytest.mark.parametrize("steps", [50, 100])
+def test_5_7_too_short_a_training_is_told_to_go_on(judge, steps):
+    """Most of its answers have another length, too; that is not what to look at first."""
+    verdict = judge("5.7", of(told_by_transformer, steps=steps))
+    assert verdict.points == 0 and verdict.misconception == "trained too little", str(verdict)
+    assert "Then train longer before you look for a mistake" in verdict.message and "<eos>" not in verdict.message
+
+
+@pytest.mark.slow
+def test_5_7_sources_without_their_end_are_asked_for_it(judge):
+    verdict = judge("5.7", of(told_by_transformer, end=()))
+    assert verdict.misconception == "other lengths" and "do the blind sources end in it" in verdict.message, str(verdict)
+
+
 @pytest.mark.parametrize(
     ("answer", "name", "phrase"),
     [
@@ -657,6 +735,9 @@ def test_5_7_accepts_the_transformer(judge, seed):
         (changed(lambda row: [2, *row]), "special symbols", "special symbols"),
         (changed(lambda row: []), "empty", "<eos> at once"),
         (changed(lambda row: row + row), "other lengths", "another length"),
+        (changed(lambda row: row[: len(row) // 2]), "other lengths", "do the blind sources end in it"),
+        (changed(lambda row: [4] * len(row)), "trained too little", "train longer"),
+        (changed(lambda row: [4] * 12), "trained too little", "train longer"),
     ],
 )
 def test_5_7_names_what_went_wrong(judge, seed, answer, name, phrase):

@@ -264,3 +264,22 @@ def test_a_misspelt_key_is_named(judge):
 @pytest.mark.parametrize("weights", [(17, 33, 50), (16.7, 33.3, 50)])
 def test_per_cent_is_named(judge, weights):
     assert "weights: that is in per cent" in judge("3.3", {"weights": weights}).message
+
+
+@pytest.mark.parametrize(
+    ("id", "given", "said"),
+    [
+        ("4.5", {"with_biases": 1_050_000}, "with_biases: 1,050,000 is too small"),
+        ("4.5", {"with_biases": 1_050_625}, "with_biases: 1,050,625 is too large"),
+        ("4.5", {"one_head": 9_999}, "one_head: 9999 is too small"),
+        ("4.5", {"scores": 1e14 + 1}, "scores: 100,000,000,000,001 is too large"),
+        ("5.6", {"three_matrices": 100_000_000}, "three_matrices: 100,000,000 is too small"),
+        ("5.6", {"three_matrices": 102_000_000}, "three_matrices: 102,000,000 is too large"),
+        ("5.4", {"copies_right": 0.1725}, "copies_right: 0.172 is too large"),
+        ("5.4", {"length_of_row": 8.0517}, "length_of_row: 8.052 is too large"),
+        ("5.4", {"copies_right": 0.4}, "copies_right: 0.40 is too large"),
+    ],
+)
+def test_what_is_too_large_looks_too_large(judge, id, given, said):
+    """As many digits as it takes: 1.05e+06 may be either side of the right value, and 0.17 is right."""
+    assert said in judge(id, given).message, judge(id, given).message

@@ -141,7 +141,7 @@ def skips_padding(seen: Seen) -> str:
         sound = words & np.isfinite(weights).all(3) & (weights > 0).any(3)
         if 2 * sound.sum() < words.sum():
             b, h, t = np.argwhere(words & ~sound)[0]
-            return f"{_where(case, b, h, t)}, a word, gets no weights at all"
+            return f"{_where(case, b, h, t)}, a word, gets {'no weights at all' if np.isfinite(weights[b, h, t]).all() else 'NaN'}"
         leak = np.where(real[:, None, None, :], 0, np.nan_to_num(np.abs(weights)))
         if leak.any():
             leak = leak * words[..., None] if leak[words].any() else leak  # a word's leak is the better example
@@ -162,6 +162,20 @@ def sums_to_one(seen: Seen) -> str:
             padding = "" if words else ", a padding place,"
             said = "are NaN" if np.isnan(sums[b, h, t]) else f"sum to {number(sums[b, h, t])}, not to 1"
             return f"{case.note}: the weights of query {t}{padding} {said} (sentence {b}, head {h})"
+    return ""
+
+
+def _competes_wrongly(seen: Seen) -> str:
+    """The symptom of a softmax over the queries, which shows in every hole; "" if there is none."""
+    for case, weights in _of(seen, "whole high"):
+        rows, columns = weights.sum(3), weights.sum(2)
+        sound = np.isfinite(columns)
+        if 2 * sound.sum() >= sound.size and (np.abs(columns[sound] - 1) < 1e-3).all() and sums_to_one([(case, weights)]):
+            b, h, t = np.unravel_index(np.nan_to_num(np.abs(rows - 1)).argmax(), rows.shape)
+            return (
+                f"{case.note}: what one key gets from all queries sums to 1, but the weights of query {t} sum to "
+                f"{number(rows[b, h, t])} (sentence {b}, head {h}). Who competes for whose attention? Mend that first"
+            )
     return ""
 
 
@@ -186,6 +200,9 @@ def examine(exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Output]
             return Finding({}, f"{case.note}: {problem}")
         seen.append((case, got[0]))
     said = {group: find(seen) for group, _, _, find in HOLES}
+    holds = {group: not text for group, text in said.items()}
+    if turned := _competes_wrongly(seen):
+        return Finding(holds, turned, "softmax over the queries")
     if not any(said.values()):
         said["filling"] = _other(seen)
     messages = [message for message in said.values() if message]

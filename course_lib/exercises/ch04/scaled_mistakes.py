@@ -181,6 +181,15 @@ WRONGS = (
         _with(lambda s, m: _filled(s, m, -torch.inf, -2).nan_to_num()),
         _column_message,
     ),
+    *(
+        Wrong("softmax over the heads", _with(weigh), "Your softmax runs over the heads (dim 1); the keys compete: dim −1.")
+        for weigh in (lambda s, m: _filled(s, m, -torch.inf, 1), lambda s, m: _filled(s, m, -torch.inf, 1).nan_to_num())
+    ),
+    Wrong(
+        "mask added",
+        _with(lambda s, m: (s if m is None else s + m).softmax(-1)),
+        "The mask is added to the scores, where True counts 1: hidden keys only fall back a little.",
+    ),
     Wrong("masked after the softmax", _with(lambda s, m: _times(s.softmax(-1), m)), _sums_message),
     Wrong(
         "masked score set to 0",

@@ -137,6 +137,12 @@ WRONGS = (
         "The memory grows, but y looks at the new word alone: its weight is 1, whatever the others hold.",
     ),
     Wrong(
+        "only the first word seen",
+        _with(weigh=lambda s: torch.ones_like(s).tril()),
+        "y looks at the first word alone, with weight 1. A causal mask does that when it is aligned at the top left: "
+        "its only row belongs to word 0, and the query that asks here is the newest word's.",
+    ),
+    Wrong(
         "scaled by √C",
         _with(root=lambda x, q: x.shape[1] ** 0.5),
         "You divide the scores by √C, the width of all heads together. Each head's dot product adds up D "
@@ -169,6 +175,11 @@ WRONGS = (
         "W_o forgotten",
         _with(out=lambda y, W: y),
         "The heads are merged, and that is what you return as y: the output map W_o is missing.",
+    ),
+    Wrong(
+        "residual added",
+        lambda x, *rest: (lambda y, *memories: (x + y, *memories))(*_with()(x, *rest)),
+        "The memories are right. In y, x is added: that is the residual of a block around this step.",
     ),
     Wrong(
         "matrices not transposed",

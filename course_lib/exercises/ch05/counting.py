@@ -1,12 +1,14 @@
 """Exercise 5.6, predict the parameters of the paper's base model, part by part."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import nn
 
 from course_lib.attention import MultiHeadAttention
 from course_lib.blocks import Block, DecoderBlock, FeedForward, PostNorm
-from course_lib.exercises.predicting import Item, PredictionExaminer
+from course_lib.exercises.predicting import Item, PredictionExaminer, Said
 from course_lib.exercises.spec import Case, Exercise, Property
 
 
@@ -41,12 +43,22 @@ _ENCODER, _DECODER = _ATTENTION + _FEED + 2 * _NORM, 2 * _ATTENTION + _FEED + 3 
 _STACKS, _MATRIX = _N * (_ENCODER + _DECODER), _V * _C
 _WEIGHTS = 4 * _C * _C, 2 * _C * _F  # of attention and feed-forward, without biases
 _NO_BIAS = "The biases are missing: every linear layer has one number more for each of its outputs."
+_NO_OUTPUT_BIAS = (
+    "The bias of an output map is missing. Which linear layers have no bias? Only the last one of the model, that "
+    "scores the vocabulary."
+)
 _NO_NORM = "The norms are missing: each has a gain and a bias for every one of its 512 numbers."
+_NO_GAIN = "A norm has a gain and a bias, 512 numbers each."
 _HEADS = "Heads do not multiply: each of the 8 has maps to 64 numbers, and together they are maps to 512."
 
 
 def _whole(encoder: int, decoder: int, matrices: int = 1) -> int:
     return _N * (encoder + decoder) + matrices * _MATRIX
+
+
+def _or_output_bias(message: str) -> Callable[[Said], str]:
+    """A message to a number that missing biases of output maps give as well, if they were missing before."""
+    return lambda said: _NO_OUTPUT_BIAS if _NO_OUTPUT_BIAS in said.values() else message
 
 
 ITEMS = (
@@ -60,7 +72,7 @@ ITEMS = (
             (3 * (_C * _C + _C), "That is queries, keys and values. The heads' output goes through a map, too."),
             (3 * _C * _C, "That is queries, keys and values. The heads' output goes through a map, too."),
             (_ATTENTION + _NORM, "The norm is not part of the layer; it comes with the block."),
-            (_WEIGHTS[0] + 3 * _C, "Of the four maps one has no bias in that; all four have one."),
+            (_ATTENTION - _C, _NO_OUTPUT_BIAS),
             (_C * _C + _C, "That is one map; queries, keys, values and output have one each."),
             (
                 4 * (_C * 64 + 64),
@@ -77,7 +89,7 @@ ITEMS = (
             (_C * _F, "That is the way up, from 512 to 2048. There is one down again, and both have biases."),
             (_WEIGHTS[1] + 2 * _F, "The second bias has as many numbers as that layer has outputs: 512."),
             (_WEIGHTS[1] + 2 * _C, "The first bias has as many numbers as that layer has outputs: 2048."),
-            (_WEIGHTS[1] + _F, "One of the two biases is missing."),
+            (_WEIGHTS[1] + _F, _NO_OUTPUT_BIAS),
             (_WEIGHTS[1] + _C, "One of the two biases is missing."),
             (_FEED + _NORM, "The norm is not part of the layer; it comes with the block."),
             (_C * _F + _F * _F + 2 * _F, "The second layer leads from 2048 back to 512."),
@@ -90,8 +102,12 @@ ITEMS = (
             (_ATTENTION + _FEED, _NO_NORM),
             (
                 _ATTENTION + _FEED + _NORM,
-                "That is one norm with gain and bias, or two without biases: both parts of the block have one, with both.",
+                _or_output_bias(
+                    "That is one norm with gain and bias, or two without biases: both parts of the block have one, "
+                    "with both."
+                ),
             ),
+            (_ENCODER - _C, _NO_OUTPUT_BIAS),
             (_ATTENTION + _FEED + 3 * _NORM, "That is one norm too many: the block has two parts."),
             (sum(_WEIGHTS), "Biases and norms are missing."),
             (sum(_WEIGHTS) + 2 * _NORM, _NO_BIAS),
@@ -105,9 +121,12 @@ ITEMS = (
         0,
         (
             (_ENCODER, "Cross-attention is missing: a decoder block has two attention layers, and three norms."),
-            (2 * _ATTENTION + _FEED + 2 * _NORM, "Cross-attention is a part like the others, with a norm of its own."),
+            (
+                2 * _ATTENTION + _FEED + 2 * _NORM,
+                _or_output_bias("Cross-attention is a part like the others, with a norm of its own."),
+            ),
             (2 * _ATTENTION + _FEED, _NO_NORM),
-            (2 * _ATTENTION + _FEED + 3 * _C, "A norm has a gain and a bias, 512 numbers each."),
+            (2 * _ATTENTION + _FEED + 3 * _C, _or_output_bias(_NO_GAIN)),
             (2 * _WEIGHTS[0] + _WEIGHTS[1], "Biases and norms are missing."),
             (2 * _WEIGHTS[0] + _WEIGHTS[1] + 3 * _NORM, _NO_BIAS),
             (_ATTENTION + _FEED + 3 * _NORM, "The norms are three, but cross-attention itself is missing."),
@@ -132,6 +151,8 @@ ITEMS = (
             (_whole(sum(_WEIGHTS), _WEIGHTS[0] + sum(_WEIGHTS)), "Biases and norms are missing."),
             (_whole(_ATTENTION + _FEED, 2 * _ATTENTION + _FEED), _NO_NORM),
             (_whole(sum(_WEIGHTS) + 2 * _NORM, _WEIGHTS[0] + sum(_WEIGHTS) + 3 * _NORM), _NO_BIAS),
+            (_whole(_ENCODER - _C, _DECODER - 2 * _C), _NO_OUTPUT_BIAS),
+            (_whole(_ENCODER - 2 * _C, _DECODER - 3 * _C), _or_output_bias(_NO_GAIN)),
             (
                 _whole(_ENCODER, _DECODER) + 2 * _NORM,
                 "A norm at the end of each stack is what pre-norm needs; post-norm blocks end in one already.",
@@ -156,6 +177,8 @@ ITEMS = (
             (_whole(sum(_WEIGHTS), _WEIGHTS[0] + sum(_WEIGHTS), 3), "Biases and norms are missing."),
             (_whole(_ATTENTION + _FEED, 2 * _ATTENTION + _FEED, 3), _NO_NORM),
             (_whole(sum(_WEIGHTS) + 2 * _NORM, _WEIGHTS[0] + sum(_WEIGHTS) + 3 * _NORM, 3), _NO_BIAS),
+            (_whole(_ENCODER - _C, _DECODER - 2 * _C, 3), _NO_OUTPUT_BIAS),
+            (_whole(_ENCODER - 2 * _C, _DECODER - 3 * _C, 3), _or_output_bias(_NO_GAIN)),
             (_whole(_ENCODER, _DECODER, 3) + _V, "The output has no bias here."),
         ),
     ),

@@ -1,87 +1,18 @@
 """Exercise 5.2, a decoder's sub-layer as a chatbot might write it: three planted bugs, one property for each."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from course_lib.attention import causal_mask, scaled_dot_product_attention
 from course_lib.exercises.answers import Output
-from course_lib.exercises.ch05.decoder_pass import VOCAB, draw, reference
+from course_lib.exercises.ch05.decoder_pass import draw, reference
+from course_lib.exercises.ch05.decoder_ways import SCALES, SUMS, Seen, candidate, matches, norm, oddity
 from course_lib.exercises.judging import ArrayExaminer, Arrays, difference, number, same
 from course_lib.exercises.spec import Case, Exercise, Finding, Property
 
 NAMES = ("inputs", "outputs")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One case with what the answer gave on it."""
-
-    case: Case
-    inputs: np.ndarray
-    outputs: np.ndarray
-
-    @property
-    def expected(self) -> Arrays:
-        return tuple(part.numpy() for part in reference(*_tensors(self.case)))
-
-    def read(self) -> Iterator[np.ndarray]:
-        """The word ids that the answer may have worked with: those it returned, the targets, the right ones."""
-        target, due = self.case.args["target"], self.expected[0].astype(int)
-        given = self.inputs.astype(int) if np.isin(self.inputs, np.arange(VOCAB)).all() else due
-        yield from {ids.tobytes(): ids for ids in (given, due, target)}.values()
-
-
-def _tensors(case: Case) -> list:
-    given = [torch.from_numpy(np.array(v)) if isinstance(v, np.ndarray) else v for v in case.args.values()]
-    return [v.double() if torch.is_tensor(v) and v.is_floating_point() else v for v in given]
-
-
-def _plain(x: Tensor) -> Tensor:
-    return x
-
-
-def _norm(x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:])
-
-
-# What goes into the layer, what is carried past it, and what becomes of the sum.
-SUMS: dict[str, tuple[Callable, Callable, Callable]] = {
-    "pre-norm": (_norm, _plain, _plain),
-    "normalised first": (_norm, _norm, _plain),
-    "post-norm": (_plain, _plain, _norm),
-    "norms on both sides": (_norm, _plain, _norm),
-    "no norm": (_plain, _plain, _plain),
-    "nothing carried": (_norm, torch.zeros_like, _plain),
-}
-SCALES: dict[str, Callable[[int, int], float]] = {
-    "scaled": lambda head, width: head**-0.5,
-    "not scaled": lambda head, width: 1.0,
-    "divided by D": lambda head, width: 1 / head,
-    "divided by √C": lambda head, width: width**-0.5,
-}
-
-
-def _candidate(seen: Seen, ids: np.ndarray, sum_: str, scale: str) -> tuple[np.ndarray, np.ndarray]:
-    """The outputs of one way to go wrong (or none), and the weights inside, both for words `ids`."""
-    before, past, after = SUMS[sum_]
-    _, embedding, W_q, W_k, W_v, W_o, _ = _tensors(seen.case)
-    x = embedding[torch.from_numpy(ids.copy())]
-    query, key, value = (before(x) @ W.T for W in (W_q, W_k, W_v))
-    query = query * SCALES[scale](*W_q.shape) * W_q.shape[0] ** 0.5  # attention divides by √D itself
-    found, weights = scaled_dot_product_attention(query, key, value, causal_mask(ids.shape[1], ids.shape[1]))
-    return after(past(x) + found @ W_o.T).numpy(), weights.numpy()
-
-
-def _matches(seen: Seen, scale: str, sums: tuple[str, ...] = tuple(SUMS)) -> bool:
-    return any(
-        same((seen.outputs,), (_candidate(seen, ids, sum_, scale)[0],)) for sum_ in sums for ids in seen.read()
-    )
 
 
 # ---------------------------------------------------------------- the three properties
@@ -105,6 +36,8 @@ def reads_ahead(given: list[Seen]) -> tuple[str, str]:
             place = two.case.hidden["place"]
             gap = np.abs(one.outputs - two.outputs).max(2)[:, : place + 1]
             if (gap > 1e-3).any():
+                if (found := oddity(given))[1] == "does not see itself":  # the first word sees nothing: so, everything
+                    return found
                 b, t = np.argwhere(gap > 1e-3)[0]
                 return (
                     f"{one.case.note}: when only the word to be said at place {place} of sentence {b} is another, the "
@@ -122,7 +55,7 @@ def carries(given: list[Seen]) -> tuple[str, str]:
         start = f"{seen.case.note}, so that attention adds nothing"
         if np.abs(seen.outputs).max() <= 1e-6:
             return f"{start}: nothing at all comes out", "nothing carried"
-        if any(same((seen.outputs,), (_norm(torch.from_numpy(embedding[ids])).numpy(),)) for ids in seen.read()):
+        if any(same((seen.outputs,), (norm(torch.from_numpy(embedding[ids])).numpy(),)) for ids in seen.read()):
             went, came = (np.linalg.norm(rows[0, 1]) for rows in (embedding[next(seen.read())], seen.outputs))
             return (
                 f"{start}: the word at place 1 of sentence 0 goes in as a vector of length {number(went)}, and one of "
@@ -135,27 +68,29 @@ def carries(given: list[Seen]) -> tuple[str, str]:
 
 def attends(given: list[Seen]) -> tuple[str, str]:
     """Bug 3, the scale: attention inside is chapter 04's, however the word is carried past it."""
-    odd = [seen for seen in given if not _matches(seen, "scaled")]
+    odd = [seen for seen in given if not matches(seen, "scaled")]
     if not odd:
         return "", ""
     for scale in list(SCALES)[1:]:
         wide = next((s for s in odd if s.case.hidden["role"] == "wide"), None)
-        if wide and all(_matches(seen, scale) for seen in given):
+        if wide and all(matches(seen, scale) for seen in given):
             ids = next(wide.read())
-            large, due = (_candidate(wide, ids, "pre-norm", s)[1][:, 1:].max(2).mean() for s in (scale, "scaled"))
+            large, due = (candidate(wide, ids, "pre-norm", s)[1][:, 1:].max(2).mean() for s in (scale, "scaled"))
             return (
                 f"{wide.case.note}: after the first, a word gives {number(large)} of its attention to a single word on "
                 f"average, where {number(due)} is due"
             ), scale
+    if (found := oddity(given))[1]:
+        return found
     seen = odd[0]
-    due = _candidate(seen, next(seen.read()), "pre-norm", "scaled")[0]
+    due = candidate(seen, next(seen.read()), "pre-norm", "scaled")[0]
     return f"{seen.case.note}: {difference(('outputs',), (seen.outputs,), (due,))} for these inputs", ""
 
 
 def _other(given: list[Seen]) -> tuple[str, str]:
     """What differs though each property holds by itself."""
     for name in list(SUMS)[1:]:
-        if all(_matches(seen, "scaled", (name,)) for seen in given):
+        if all(matches(seen, "scaled", (name,)) for seen in given):
             return {
                 "no norm": "large words and small ones go into the attention as they are: nothing is normalised",
             }.get(name, "the norm is in another place"), name
@@ -184,7 +119,7 @@ def examine(exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Output]
     said = {group: find(given) for group, _, find in BUGS}
     if not any(message for message, _ in said.values()):
         said["residual"] = _other(given)
-    messages = [message for message, _ in said.values() if message]
+    messages = list(dict.fromkeys(message for message, _ in said.values() if message))
     name = next((name for _, name in said.values() if name), "")
     remark = next(filter(None, map(PARSER.remark, outputs)), "") if not messages else ""
     return Finding({group: not message for group, (message, _) in said.items()}, "\n  → ".join(messages) or remark, name)
@@ -204,6 +139,8 @@ def _form(case: Case, got: Arrays) -> str:
     for name, g in zip(NAMES, got, strict=True):
         if not np.isfinite(g).all():
             b, t = (int(i) for i in np.argwhere(~np.isfinite(g))[0, :2])
+            if name == "outputs" and np.isfinite(g[:, 1:]).all() and not np.isfinite(g[:, 0]).any():
+                return "outputs hold NaN or ∞ at place 0, and nowhere else: what does your mask leave the first word to see?"
             return f"{name} hold NaN or ∞, first at place {t} of sentence {b}"
     return ""
 

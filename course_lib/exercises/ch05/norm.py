@@ -162,6 +162,17 @@ WRONGS = (
         "eps plays no part: a word whose numbers are all equal has variance 0, and 0/0 is NaN.",
     ),
     Wrong(
+        "eps fixed",
+        _with(divide=lambda x, m, v, e: _divide(x, m, v, 1e-5)),
+        "You use a fixed, tiny eps, or none; the argument eps is ignored.",
+    ),
+    Wrong(
+        "eps fixed",
+        _with(_unbiased, lambda x, m, v, e: _divide(x, m, v, 1e-5)),
+        "You use a fixed, tiny eps, or none, and the argument eps is ignored; and your variance divides by C − 1, "
+        "where layer norm divides by C.",
+    ),
+    Wrong(
         "divided by the variance",
         _with(divide=lambda x, m, v, e: (x - m) / (v + e)),
         "You divide by the variance. Its root brings the spread to 1.",

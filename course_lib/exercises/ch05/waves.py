@@ -63,10 +63,14 @@ def _halves(T: int, d: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1)[:, :d]
 
 
-def _last_empty(T: int, d: int) -> Tensor:
-    table = _with()(T, d)
+def _last_empty(T: int, d: int, exponent: Callable[[int], Tensor] = lambda d: _even(d) / d) -> Tensor:
+    table = _with(exponent)(T, d)
     table[:, d - d % 2 :] = 0
     return table
+
+
+def _narrower(d: int) -> Tensor:
+    return _even(d) / max(d - d % 2, 1)
 
 
 def _unpaired(case: Case, got: Arrays, expected: Arrays) -> str:
@@ -91,6 +95,10 @@ def _angle_there(case: Case, got: Arrays, expected: Arrays) -> str:
 _DOUBLED = (
     "Your waves slow down twice as fast as they should: the exponent reaches 2, where the formula stays below "
     "1. Is something doubled that was even already?"
+)
+_NARROWER = (
+    "At an odd width your waves are those of a table one column narrower, with the exponent 2i/(d − 1): divide by the "
+    "d that is asked for."
 )
 WRONGS = (
     Wrong("a frequency for every column", _with(lambda d: _column(d) / d), _unpaired),
@@ -151,11 +159,18 @@ WRONGS = (
         "At an odd width you cut a column from a table that is one wider, and its waves are those of that width: "
         "the exponent is 2i/d with the d that is asked for.",
     ),
+    Wrong("width rounded down", _with(_narrower), _NARROWER),
+    Wrong(
+        "divided by d − 1",
+        _with(lambda d: _even(d) / max(d - 1, 1)),
+        "Your exponent is 2i/(d − 1); the formula divides by d.",
+    ),
     Wrong(
         "last column empty",
         _last_empty,
         "At an odd width your last column is 0. It has a sine; only the cosine that would follow is missing.",
     ),
+    Wrong("width rounded down", lambda T, d: _last_empty(T, d, _narrower), _NARROWER),
 )
 
 
