@@ -49,7 +49,8 @@ def random_texts(n: int):
     rng = random.Random(0)
     spaces = " " * 6 + "\n\n\t\r\x0b\x0c\x1c\x1f\x85\u00a0\u1680\u2003\u2028\u2029\u202f\u3000"
     alphabets = ["abcdeTHE'sretmdvl", "AZaz09 .,'!?-\n", spaces + "a!1", "'’ſsStTdDmMlLvVrReE ", "0123456789²½٣९ ", "àéîõüßçÀÉñ",
-                 "한국어방에서", "\u0301\u0308\u0323aeo한", "🙂👩\u200d🇩🇪\ufe0f", "日本語。、（）", "абвгД", "אבגد", bytes(range(256)).decode("latin-1")]
+                 "한국어방에서", "\u0301\u0308\u0323aeo한", "🙂👩\u200d🇩🇪\ufe0f", "日本語。、（）", "абвгД", "אבגد",
+                 bytes(range(256)).decode("latin-1")]
     for number in range(n):
         size = rng.randint(1, 16)
         kind = number % 4

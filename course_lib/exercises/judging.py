@@ -18,6 +18,7 @@ RTOL = 5e-4  # of the largest expected value: float32 passes, a 1 % error does n
 
 Arrays = tuple[np.ndarray, ...]
 Message = str | Callable[[Case, Arrays, Arrays], str]
+Reader = Callable[[Any], Arrays]  # plain data → arrays; ValueError in words for another form
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class Wrong:
     answer: Callable[..., Any]
     message: Message
 
-    def explains(self, names: tuple[str, ...], case: Case, got: Arrays) -> bool:
+    def explains(self, read: Reader, case: Case, got: Arrays) -> bool:
         """True if this misconception gives `got` on the case."""
         try:
-            return same(got, arrays_of(run(self.answer, case), names))
+            return same(got, read(run(self.answer, case)))
         except (RuntimeError, ValueError, IndexError, TypeError, ZeroDivisionError):
             return False  # it cannot answer this case at all
 
@@ -44,7 +45,7 @@ class Symptom:
     shows: Callable[[Case, Arrays], bool]
     message: Message
 
-    def explains(self, names: tuple[str, ...], case: Case, got: Arrays) -> bool:
+    def explains(self, read: Reader, case: Case, got: Arrays) -> bool:
         return self.shows(case, got)
 
 
@@ -72,13 +73,17 @@ class ArrayExaminer:
     advice: Callable[[Case, Arrays, Arrays], str] | None = None
     kinds: dict[str, str] = field(default_factory=dict)
 
+    def read(self, value: Any) -> Arrays:
+        """Plain data → arrays; a place to read another form than numbers. Raises ValueError in words."""
+        return arrays_of(value, self.names)
+
     def __call__(self, exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Output]) -> Finding:
         differs = self.differs or (lambda names, case, got, expected: difference(names, got, expected))
         problems, parsed = [], []
         for case, output in zip(cases, outputs, strict=True):
             got, problem = self.parse(output)
             if not problem:
-                expected = arrays_of(run(exercise.reference, case, widen=True), self.names)
+                expected = self.read(run(exercise.reference, case, widen=True))
                 problem = differs(self.names, case, got, expected)
                 parsed.append(Answered(case, got, expected, not problem))
             problems.append(problem)
@@ -121,7 +126,7 @@ class ArrayExaminer:
         if output.status != "value":
             return (), output.message
         try:
-            return arrays_of(output.value, self.names), ""
+            return self.read(output.value), ""
         except ValueError as error:
             return (), str(error)
 
@@ -135,7 +140,7 @@ class ArrayExaminer:
         off = sum(not answer.right for answer in answers)
         best: tuple[int, Wrong | Symptom | None, Answered | None] = (0, None, None)
         for wrong in self.wrongs:
-            explained = [answer for answer in answers if wrong.explains(self.names, answer.case, answer.got)]
+            explained = [answer for answer in answers if wrong.explains(self.read, answer.case, answer.got)]
             failing = [answer for answer in explained if not answer.right]
             few = 2 * len(failing) < off or (isinstance(wrong, Wrong) and 2 * len(explained) < len(answers))
             if failing and not few and len(explained) > best[0]:
@@ -182,9 +187,7 @@ def _array(value: Any, name: str) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError:
-        raise ValueError(
-            f"{name} is a list whose rows have different lengths, expected a rectangular array"
-        ) from None
+        raise ValueError(f"{name} is a list whose rows have different lengths, expected a rectangular array") from None
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} holds something that is not a number")
     return array.astype(np.float64)
@@ -204,6 +207,8 @@ def same(got: Arrays, other: Arrays) -> bool:
 
 
 def _off(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    if expected.dtype == object:  # texts
+        return np.asarray(got != expected)
     finite = np.isfinite(expected)
     tolerance = RTOL * max(np.abs(expected[finite]).max(initial=0), 1e-6)
     with np.errstate(invalid="ignore"):

@@ -10,7 +10,7 @@ from itertools import pairwise, repeat
 from course_lib.tokenizers.alphabet import BYTES, PLACES
 
 Pair = tuple[int, int]
-SHORT = 128                 # ids; up to here a new look at the whole list is faster than a heap
+SHORT = 48                  # ids; up to here a new look at the whole list is faster than a heap
 _END, _GONE = -1, -2        # in place of ids: the end of a word, what a merge has swallowed
 _NEVER = 2**62              # a rank behind all others
 _PLACES = partial(array, "i")           # a list would hold each number as an object, and the garbage collector would visit it
@@ -92,7 +92,7 @@ def learn_merges(words: Mapping[bytes, int], n_tokens: int) -> tuple[list[bytes]
 
     words: byte strings and how often each occurs; no pair crosses their borders. Ids as GPT-2 numbers them: 256 bytes in the
     order of `alphabet.BYTES`, then new tokens by age. Of pairs equally frequent the one with the smaller first id is merged,
-    of these the one with the smaller second id.
+    of these the one with the smaller second id: the rule of Hugging Face's BpeTrainer with its alphabet of all bytes.
     """
     tokens, merges = [bytes([byte]) for byte in BYTES], []
     index = PairIndex((word.translate(PLACES), count) for word, count in words.items())

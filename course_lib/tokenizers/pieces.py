@@ -29,8 +29,8 @@ def learn_pieces(words: Mapping[str, int], n_pieces: int, min_count: int = 1) ->
 
 
 class _Ranking:
-    """The pairs of a PairIndex by score, best first. A merge of a and b makes both rarer, which raises the score of every other
-    pair with one of them: these are queued again. A score that has fallen is noticed when its turn comes.
+    """The pairs of a PairIndex by score, best first. A merge of a and b changes the score of every pair with one of them: these
+    are queued again, and what they left in the queue is passed over.
     """
 
     def __init__(self, words: Mapping[tuple[int, ...], int], min_count: int):
@@ -47,13 +47,8 @@ class _Ranking:
         """The best pair as things are now, None if there is none."""
         while self.queue:
             entry = heappop(self.queue)
-            pair = entry[2]
-            if self.index.counts.get(pair, 0) >= self.min_count:
-                now = self._entry(pair)
-                if now == entry:
-                    return pair
-                if now > entry:                                    # else its better entry has had its turn
-                    heappush(self.queue, now)
+            if self.index.counts[entry[2]] >= self.min_count and entry == self._entry(entry[2]):
+                return entry[2]
         return None
 
     def merge(self, pair: Pair, new: int) -> None:

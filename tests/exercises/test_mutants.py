@@ -114,6 +114,76 @@ def layer_norm(x, gain, bias, eps):
     return centred / (variance + eps) ** 0.5 * gain + bias
 
 
+def replace_pair(ids, pair, new):
+    out, used = [], False
+    for i in range(len(ids)):
+        if used:
+            used = False
+        elif i + 1 < len(ids) and (ids[i], ids[i + 1]) == pair:
+            out.append(new)
+            used = True
+        else:
+            out.append(ids[i])
+    return out
+
+
+def learn(words, n_merges):
+    merges = []
+    for new in range(256, 256 + n_merges):
+        counts = {}
+        for ids, count in words:
+            for i in range(len(ids) - 1):
+                counts[ids[i], ids[i + 1]] = counts.get((ids[i], ids[i + 1]), 0) + count
+        if not counts:
+            return merges
+        best = sorted(counts, key=lambda pair: (-counts[pair], pair[0], pair[1]))[0]
+        merges.append(best)
+        after = []
+        for ids, count in words:
+            out, used = [], False
+            for i in range(len(ids)):
+                if used:
+                    used = False
+                elif i + 1 < len(ids) and (ids[i], ids[i + 1]) == best:
+                    out.append(new)
+                    used = True
+                else:
+                    out.append(ids[i])
+            after.append((out, count))
+        words = after
+    return merges
+
+
+def encode(ids, merges):
+    for rank in range(len(merges)):
+        out, used = [], False
+        for i in range(len(ids)):
+            if used:
+                used = False
+            elif i + 1 < len(ids) and (ids[i], ids[i + 1]) == merges[rank]:
+                out.append(256 + rank)
+                used = True
+            else:
+                out.append(ids[i])
+        ids = out
+    return ids
+
+
+def pieces(chunks):
+    texts, waiting = [], []
+    for chunk in chunks:
+        text = ""
+        for byte in chunk:
+            waiting = [*waiting, byte]
+            if len(waiting) == 1 + (waiting[0] >= 192) + (waiting[0] >= 224) + (waiting[0] >= 240):
+                text = text + bytes(waiting).decode()
+                waiting = []
+        texts.append(text)
+    if waiting:
+        texts[-1] = texts[-1] + chr(65533)
+    return texts
+
+
 ANSWERS = {
     "2.1": gru_step,
     "2.2": masked_loss,
@@ -129,6 +199,10 @@ ANSWERS = {
     "5.1": positional,
     "5.3": cached_step,
     "5.5": layer_norm,
+    "6.1": replace_pair,
+    "6.2": learn,
+    "6.3": encode,
+    "6.5": pieces,
 }
 OPERATORS = {
     ast.Add: [ast.Sub, ast.Mult],
@@ -223,14 +297,14 @@ def _put(parent, field, index, node):
 def changes(id, mutant, original, samples):
     """True if a mutant gives other values on some case."""
     asked = exercise(id)
-    names = asked.examine.names
+    read = asked.examine.read
     for cases in samples:
         inputs = [case.args for case in cases]
         for new, old in zip(outputs_of(mutant, inputs), outputs_of(original, inputs), strict=True):
             if new.status != "value":
                 return True
             try:
-                same = judging.same(judging.arrays_of(new.value, names), judging.arrays_of(old.value, names))
+                same = judging.same(read(new.value), read(old.value))
             except ValueError:
                 return True
             if not same:
