@@ -3,17 +3,18 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import Any, TextIO
 
 import click
 import torch
 from tqdm import tqdm
 
 from course_lib.cli import COMMANDS, ROOT
-from course_lib.cli.comparison import Findings, cells, plot_ratios
+from course_lib.cli.comparison import Findings, Row, plot_ratios, reached
 from course_lib.cli.environment import REQUIREMENTS, installed_version, unmet
 from course_lib.cli.install import SetupError, say
 from course_lib.cli.notebooks import write_whole
@@ -23,7 +24,8 @@ from course_lib.cli.test import install_for_tests
 from course_lib.plotting import png
 from course_lib.recipes.results import machine
 
-# Each part NAME is the program tests/bench/NAME.py; with it the packages that its peers are in.
+# Each part NAME is the program NAME.py; with it the packages that its peers are in.
+PROGRAMS = ROOT / "tests" / "bench"
 PARTS = {"seq2seq": (), "transformer": (), "tokenizers": ("tokenizers", "tiktoken"), "gpt": ("transformers",)}
 FIGURE_BYTES = 300_000
 
@@ -69,13 +71,13 @@ def unmeasurable(parts: Sequence[str]) -> dict[str, str]:
             install_for_tests()
         except SetupError as error:
             say(str(error))
-    return {part: f"its peer is missing: {', '.join(pins)}" for part in parts if (pins := missing(part))}
+    return {part: f"its peer is not installed: {', '.join(pins)}" for part in parts if (pins := missing(part))}
 
 
 class Bench:
     """The parts one after the other, each a process of its own that tells what it finds, line by line."""
 
-    def __init__(self, parts: Sequence[str], failed: dict[str, str], quick: bool, threads: int | None, out: Path, log) -> None:
+    def __init__(self, parts: Sequence[str], failed: Mapping[str, str], quick: bool, threads: int | None, out: Path, log: TextIO) -> None:
         self.parts, self.failed, self.quick, self.out, self.log = parts, dict(failed), quick, out, log
         self.options = [*["--quick"] * quick, *(["--threads", str(threads)] if threads else [])]
         if threads:
@@ -95,8 +97,9 @@ class Bench:
             stopped = True
         self.bar.close()
         if self.findings.rows:
-            click.echo(self.findings.table())
-            self.write(not stopped and not self.failed)
+            click.echo(f"{self.findings.table()}\n{machine(torch.device('cpu'))}")
+            written = write(self.as_json(complete=not stopped and not self.failed), self.findings.rows, self.out)
+            click.echo(f"{' and '.join(written)} in {self.out}")
         for part, reason in self.failed.items():
             click.echo(f"✗ {part}: {reason}", err=True)
         if stopped:
@@ -105,14 +108,14 @@ class Bench:
 
     def measure(self, part: str) -> None:
         """Run one part and keep what it tells; what it says besides goes to the log."""
-        program, begun = ROOT / "tests" / "bench" / f"{part}.py", self.log.seek(0, 2)
-        with subprocess.Popen([sys.executable, str(program), "--events", *self.options], cwd=ROOT, env=clean_environment(),
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True, encoding="utf-8") as child:
+        command, begun = [sys.executable, str(PROGRAMS / f"{part}.py"), "--events", *self.options], self.log.seek(0, 2)
+        with subprocess.Popen(command, cwd=ROOT, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=self.log, text=True, encoding="utf-8", start_new_session=True) as child:
             try:
                 for line in child.stdout:
                     self.take(part, line)
             except BaseException:
-                child.terminate()
+                child.terminate()                           # the terminal's Ctrl-C does not reach it
                 raise
         if child.returncode:
             self.log.seek(begun)
@@ -120,46 +123,47 @@ class Bench:
             self.failed[part] = f"{words[-1] if words else f'exit code {child.returncode}'} (all it said: {self.out / 'bench.log'})"
 
     def take(self, part: str, line: str) -> None:
-        """An event is kept and shown, and what a library printed goes to the log."""
+        """An event is kept and shown: in the bar on a terminal, a line elsewhere; what a library printed goes to the log."""
         try:
             event = json.loads(line)
         except ValueError:
+            event = None
+        if not isinstance(event, dict):
             self.log.write(line)
             return
         self.findings.take(event)
-        self.show(part, event)
+        if "measure" not in event:
+            return
+        text = f"{part} {event['number']}/{event['of']}: {event['measure']}"
+        if self.bar.disable:
+            click.echo(text)
+        else:
+            self.bar.set_description_str(text, refresh=False)
+            self.bar.n = self.parts.index(part) + (event["number"] - 1) / event["of"]
+            self.bar.refresh()
 
-    def show(self, part: str, event: dict) -> None:
-        """Which measure has begun: in the bar on a terminal, a line elsewhere."""
-        if "measure" in event:
-            text = f"{part} {event['number']}/{event['of']}: {event['measure']}"
-            if self.bar.disable:
-                click.echo(text)
-            else:
-                self.bar.set_description_str(text, refresh=False)
-                self.bar.n = self.parts.index(part) + (event["number"] - 1) / event["of"]
-                self.bar.refresh()
-
-    def write(self, complete: bool) -> None:
-        """bench.json and bench.png, each whole or as it was before."""
-        found, peers = self.findings, {name for part in self.parts for name in PARTS[part]}
-        rows = [{**asdict(row), "ratio": row.ratio, "as_wanted": row.verdict, "of_ceiling": cells(row, found.ceilings)[-1]}
-                for row in found.rows]
-        data = {
+    def as_json(self, complete: bool) -> dict[str, Any]:
+        """All that was found, as plain data; `complete`: all that was asked for."""
+        found, packages = self.findings, {"torch"}.union(*(PARTS[part] for part in self.parts))
+        return {
             "date": datetime.now().astimezone().isoformat(timespec="seconds"),
             "machine": machine(torch.device("cpu")),
             "quick": self.quick,
             "complete": complete,
-            "peers": {name: installed_version(name) for name in sorted(peers | {"torch"})},
+            "peers": {name: installed_version(name) for name in sorted(packages)},
             "ceilings": {name: {"best": max(rates), "measured": rates} for name, rates in found.measured.items()},
             "notes": found.notes,
             "failed": self.failed,
-            "rows": rows,
+            "rows": [{**asdict(row), "ratio": row.ratio, "as_wanted": row.verdict, "share": row.share(found.ceilings),
+                      "of_ceiling": reached(row.share(found.ceilings), row.ceiling)} for row in found.rows],
         }
-        write_whole(self.out / "bench.json", json.dumps(data, indent=1, ensure_ascii=False).encode() + b"\n")
-        written = "bench.json"
-        if any(row.ratio for row in found.rows):
-            title = f"Ours beside its peers ({data['machine']}{', quick' * self.quick})"
-            write_whole(self.out / "bench.png", png(plot_ratios(found.rows, title), FIGURE_BYTES))
-            written += ", bench.png"
-        click.echo(f"{data['machine']}\n{written} in {self.out}")
+
+
+def write(data: Mapping[str, Any], rows: Sequence[Row], out: Path) -> list[str]:
+    """Write bench.json and, of rows with a ratio, bench.png, each whole or as it was before; the names of what was written."""
+    write_whole(out / "bench.json", json.dumps(data, indent=1, ensure_ascii=False).encode() + b"\n")
+    if not any(row.ratio for row in rows):
+        return ["bench.json"]
+    title = f"Ours beside its peers ({data['machine']}{', quick' * data['quick']})"
+    write_whole(out / "bench.png", png(plot_ratios(rows, title), FIGURE_BYTES))
+    return ["bench.json", "bench.png"]

@@ -99,7 +99,7 @@ class Findings:
         lines = [HEADINGS, *(cells(row, self.ceilings) for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines)]
         text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
-        text += ["", "ratio: above 1 ours is better; median of the rounds' own ratios, and their range"]
+        text += ["", "ratio: above 1 ours is better; median of the rounds' own, and their range; wanted: of the ratio (×) or of ours"]
         text += [f"ceiling {name}: {self.ceilings[name] / 1e9:,.1f} G{unit}, the best of {len(self.measured[name])} measurements "
                  f"from {min(self.measured[name]) / 1e9:,.1f}" for name, unit in CEILINGS.items() if name in self.measured]
         return "\n".join([*text, *self.notes])
@@ -107,16 +107,20 @@ class Findings:
 
 def cells(row: Row, ceilings: Mapping[str, float]) -> tuple[str, ...]:
     """One line of the table."""
-    share, wanted = row.share(ceilings), "–"
+    wanted = "–"
     if row.wanted is not None:
         wanted = f"≥ {row.wanted:g} ×"
     if row.goal is not None:
-        wanted = f"{'≤' if row.less_is_better else '≥'} {row.goal:g} {row.unit}"
+        wanted = f"{'≤' if row.less_is_better else '≥'} {row.goal:g}"
     mark = {True: " ✓", False: " ✗", None: ""}[row.verdict]
     ratio = "{:.2f} ({:.2f} – {:.2f})".format(*row.ratio) if row.ratio else "–"
-    reached = "–" if share is None else "ceiling disturbed" if share > 1 else f"{share:.0%} {row.ceiling}"
     return (row.part, row.what, f"{short(median(row.ours))} {row.unit}", row.peer or "–",
-            short(median(row.theirs)) if row.theirs else "–", ratio, wanted + mark, reached)
+            short(median(row.theirs)) if row.theirs else "–", ratio, wanted + mark, reached(row.share(ceilings), row.ceiling))
+
+
+def reached(share: float | None, ceiling: str) -> str:
+    """A share in words; what is more than a ceiling says that the ceiling was measured too low."""
+    return "–" if share is None else "ceiling disturbed" if share > 1 else f"{share:.0%} {ceiling}"
 
 
 def short(value: float) -> str:
@@ -142,7 +146,7 @@ def plot_ratios(rows: Sequence[Row], title: str) -> Figure:
             ax.barh(n, middle - 1, left=1, height=0.66, color=list(COLOURS.values())[parts.index(row.part)])
             ax.plot([low, high], [n, n], color=INK, linewidth=1.2, marker="|", markersize=6)
             if row.wanted is not None:
-                ax.plot([row.wanted] * 2, [n - 0.46, n + 0.46], color=INK, linewidth=2.4, linestyle=(0, (1.2, 0.7)))
+                ax.plot([row.wanted] * 2, [n - 0.46, n + 0.46], color=INK, linewidth=2.4, linestyle=(0, (1.2, 0.7)), zorder=3)
             ax.annotate(f"{middle:.2f}", (max(high, row.wanted or 0, 1), n), xytext=(6, 0), textcoords="offset points", va="center",
                         fontsize=9)
         ax.axvline(1, color=GREY, linewidth=1.4)

@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from typing import Any
@@ -98,8 +99,9 @@ def ceilings() -> dict[str, float]:
     return {"matmul": matmul_rate(cpu, seconds=CEILING_SECONDS), "memory": memory_rate(cpu, seconds=CEILING_SECONDS)}
 
 
-def main(text: str, measures: Mapping[str, Measure], quick: Collection[str], note: str = "") -> None:
+def main(text: str, measures: Mapping[str, Measure], quick: Collection[str], notes: Sequence[str] = ()) -> None:
     """The program of one part: its options, its measures (those named in `quick` with --quick), its table. `text` is its help."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)                           # so that temporary files are removed
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer measures, fewer and shorter rounds")
     parser.add_argument("--threads", type=int, help="threads of torch (default: what torch takes)")
@@ -110,7 +112,7 @@ def main(text: str, measures: Mapping[str, Measure], quick: Collection[str], not
         torch.set_num_threads(arguments.threads)
     findings, chosen = Findings(), arguments.only or (quick if arguments.quick else measures)
     found = events({name: measure for name, measure in measures.items() if name in chosen}, arguments.quick)
-    for event in chain([{"note": note}] if note else [], found):
+    for event in chain(({"note": note} for note in notes), found):
         if arguments.events:
             print(json.dumps(event), flush=True)
         elif "measure" in event:

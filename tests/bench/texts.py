@@ -19,6 +19,7 @@ MIXED = ("wikitext-2/valid.txt", SHAKESPEARE, "korsts/sts-train.tsv", "tatoeba-l
          "gsm8k/test.jsonl", "tinystories/tiny_stories.txt", "wikitext-2/test.txt")         # English, Korean, French, sums
 GPT2 = ("gpt2/vocab.bpe", "gpt2/encoder.json")
 MIXED_BYTES, TINYTOWN_BYTES = 5_000_000, 1_000_000
+STATUS = Path("/proc/self/status")
 
 
 def absent(folder: str | None) -> list[str]:
@@ -39,8 +40,7 @@ def lines(files: Sequence[Path], limit: int = MIXED_BYTES) -> Iterator[str]:
 
 def peak_mib() -> float:
     """The highest resident set of this process so far (Linux; `ru_maxrss` would begin with the parent's)."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return int(STATUS.read_text().partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def main(who: str, limit: str, *files: str) -> None:

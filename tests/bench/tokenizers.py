@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +62,7 @@ class Text(NamedTuple):
 
 
 class Material(NamedTuple):
-    """Two texts, and the two files of merges as GPT-2 has them."""
+    """A smaller and a larger text, and the two files of merges as GPT-2 has them."""
 
     small: Text
     large: Text
@@ -133,13 +133,13 @@ def measure_encoding(text: Text, merges: list[Path], quick: bool) -> Iterator[Ro
         yield Row("tokenizers", f"encoding, {text.name}, {how}", "MB/s", rates[how], peer.partition(",")[0], rates[peer], goal=goal)
 
 
-def measure_memory(text: Text, quick: bool) -> Iterator[Row]:
+def measure_memory(text: Text) -> Iterator[Row]:
     ours, theirs = (float(subprocess.run([sys.executable, texts.__file__, who, str(text.limit), *text.files], capture_output=True,
                                          text=True, check=True).stdout) for who in ("ours", "peer"))
     yield Row("tokenizers", f"memory of training, {text.name}", "MiB", [ours], PEER, [theirs], goal=60, less_is_better=True)
 
 
-def measure_long_words(merges: list[Path], quick: bool) -> Iterator[Row]:
+def measure_long_words(merges: list[Path]) -> Iterator[Row]:
     gpt2, rng = BPETokenizer.from_gpt2(*merges), random.Random(0)
     for name, letters in (("one letter", "a"), ("random letters", "abcdefghijklmnopqrstuvwxyz")):
         text = "".join(rng.choices(letters, k=2**20))
@@ -164,20 +164,25 @@ def check_exactly() -> None:
 
 def measured() -> None:
     """All but --exact."""
-    folder = os.environ.get("COURSE_DATA")
+    folder, notes = os.environ.get("COURSE_DATA"), []
     lacking = texts.absent(folder)
-    reason = f"lacks {', '.join(lacking)}" if folder else "is not set"
-    note = f"tokenizers: measured on Tinytown's text and merges, since COURSE_DATA {reason}; what is wanted is meant for real text" if lacking else ""
+    if lacking:
+        reason = f"lacks {', '.join(lacking)}" if folder else "is not set"
+        notes.append(f"tokenizers: measured on Tinytown's text and merges, since COURSE_DATA {reason}; wanted is meant for real text")
     with tempfile.TemporaryDirectory() as made:
-        small, large, merges = invented(Path(made)) if lacking else real(Path(folder))
-        main(__doc__, {
-            "training, smaller text": partial(measure_training, small),
-            "encoding, smaller text": partial(measure_encoding, small, merges),
-            "memory": partial(measure_memory, large),
-            "training, larger text": partial(measure_training, large),
-            "encoding, larger text": partial(measure_encoding, large, merges),
-            "long words": partial(measure_long_words, merges),
-        }, quick=("training, smaller text", "encoding, smaller text", "memory"), note=note)
+        material = cache(lambda: invented(Path(made)) if lacking else real(Path(folder)))
+        measures = {
+            "training, smaller text": lambda quick: measure_training(material().small, quick),
+            "encoding, smaller text": lambda quick: measure_encoding(material().small, material().merges, quick),
+            "memory": lambda _: measure_memory(material().large),
+            "training, larger text": lambda quick: measure_training(material().large, quick),
+            "encoding, larger text": lambda quick: measure_encoding(material().large, material().merges, quick),
+            "long words": lambda _: measure_long_words(material().merges),
+        }
+        if not texts.STATUS.exists():
+            del measures["memory"]
+            notes.append("tokenizers: the memory of training is not measured, since only Linux tells a process its highest")
+        main(__doc__, measures, quick=("training, smaller text", "encoding, smaller text", "memory"), notes=notes)
 
 
 if __name__ == "__main__":
