@@ -108,39 +108,39 @@ class Bench:
 
     def measure(self, part: str) -> None:
         """Run one part and keep what it tells; what it says besides goes to the log."""
-        command, begun = [sys.executable, str(PROGRAMS / f"{part}.py"), "--events", *self.options], self.log.seek(0, 2)
+        command, begun, others = [sys.executable, str(PROGRAMS / f"{part}.py"), "--events", *self.options], self.log.seek(0, 2), []
         with subprocess.Popen(command, cwd=ROOT, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=self.log, text=True, encoding="utf-8", start_new_session=True) as child:
             try:
                 for line in child.stdout:
-                    self.take(part, line)
+                    if not self.take(part, line):
+                        others.append(line)
             except BaseException:
                 child.terminate()                           # the terminal's Ctrl-C does not reach it
                 raise
+        self.log.seek(begun)
+        words = self.log.read().strip().splitlines()        # what it said of an error, its last line
+        self.log.writelines(others)
         if child.returncode:
-            self.log.seek(begun)
-            words = self.log.read().strip().splitlines()
             self.failed[part] = f"{words[-1] if words else f'exit code {child.returncode}'} (all it said: {self.out / 'bench.log'})"
 
-    def take(self, part: str, line: str) -> None:
-        """An event is kept and shown: in the bar on a terminal, a line elsewhere; what a library printed goes to the log."""
+    def take(self, part: str, line: str) -> bool:
+        """Keep an event and show it, in the bar on a terminal, a line elsewhere; False for what a library printed."""
         try:
             event = json.loads(line)
         except ValueError:
-            event = None
+            return False
         if not isinstance(event, dict):
-            self.log.write(line)
-            return
+            return False
         self.findings.take(event)
-        if "measure" not in event:
-            return
-        text = f"{part} {event['number']}/{event['of']}: {event['measure']}"
-        if self.bar.disable:
+        text = "measure" in event and f"{part} {event['number']}/{event['of']}: {event['measure']}"
+        if text and self.bar.disable:
             click.echo(text)
-        else:
+        elif text:
             self.bar.set_description_str(text, refresh=False)
             self.bar.n = self.parts.index(part) + (event["number"] - 1) / event["of"]
             self.bar.refresh()
+        return True
 
     def as_json(self, complete: bool) -> dict[str, Any]:
         """All that was found, as plain data; `complete`: all that was asked for."""

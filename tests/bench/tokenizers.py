@@ -179,9 +179,9 @@ def measured() -> None:
             "encoding, larger text": lambda quick: measure_encoding(material().large, material().merges, quick),
             "long words": lambda _: measure_long_words(material().merges),
         }
-        if not texts.STATUS.exists():
+        if lacking or not texts.STATUS.exists():                                        # Tinytown has few words: next to nothing
             del measures["memory"]
-            notes.append("tokenizers: the memory of training is not measured, since only Linux tells a process its highest")
+            notes.append("tokenizers: the memory of training is measured on real text and under Linux only")
         main(__doc__, measures, quick=("training, smaller text", "encoding, smaller text", "memory"), notes=notes)
 
 
