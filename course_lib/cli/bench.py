@@ -16,7 +16,7 @@ from tqdm import tqdm
 from course_lib.cli import COMMANDS, ROOT
 from course_lib.cli.comparison import Findings, Row, plot_ratios, reached
 from course_lib.cli.environment import REQUIREMENTS, installed_version, unmet
-from course_lib.cli.install import SetupError, say
+from course_lib.cli.install import SetupError, end, say
 from course_lib.cli.notebooks import write_whole
 from course_lib.cli.process import Busy, clean_environment, lock
 from course_lib.cli.run import stoppable
@@ -116,7 +116,7 @@ class Bench:
                     if not self.take(part, line):
                         others.append(line)
             except BaseException:
-                child.terminate()                           # the terminal's Ctrl-C does not reach it
+                end(child)                                  # the terminal's Ctrl-C does not reach it
                 raise
         self.log.seek(begun)
         words = self.log.read().strip().splitlines()        # what it said of an error, its last line

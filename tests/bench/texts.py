@@ -7,8 +7,9 @@ loads nothing that its measurement would not need.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])      # in place of this folder, where tokenizers.py hides the package
@@ -22,20 +23,28 @@ MIXED_BYTES, TINYTOWN_BYTES = 5_000_000, 1_000_000
 STATUS = Path("/proc/self/status")
 
 
+class Text(NamedTuple):
+    """What is read: its name, its files, how many bytes of them."""
+
+    name: str
+    files: list[Path]
+    limit: int = MIXED_BYTES
+
+    def lines(self) -> Iterator[str]:
+        """The files' lines, one after the other, to `limit` bytes."""
+        left = self.limit
+        for path in self.files:
+            with open(path, encoding="utf-8", newline="") as file:
+                for line in file:
+                    left -= len(line.encode())
+                    if left < 0:
+                        return
+                    yield line
+
+
 def absent(folder: str | None) -> list[str]:
     """Which files of real data are not in a folder; all without one."""
     return [name for name in (*MIXED, *GPT2) if not folder or not (Path(folder) / name).is_file()]
-
-
-def lines(files: Sequence[Path], limit: int = MIXED_BYTES) -> Iterator[str]:
-    """The files' lines, one after the other, to `limit` bytes."""
-    for path in files:
-        with open(path, encoding="utf-8", newline="") as file:
-            for line in file:
-                limit -= len(line.encode())
-                if limit < 0:
-                    return
-                yield line
 
 
 def peak_mib() -> float:
@@ -48,7 +57,7 @@ def main(who: str, limit: str, *files: str) -> None:
     if who == "peer":
         from tests.tokenizer_twins import huggingface_trained as train
     before = peak_mib()
-    train(lines([Path(file) for file in files], int(limit)), 4096)
+    train(Text("", [Path(file) for file in files], int(limit)).lines(), 4096)
     print(peak_mib() - before)
 
 

@@ -40,6 +40,7 @@ from course_lib.tokenizers import BPETokenizer, WordPieceTokenizer
 from course_lib.tokenizers.alphabet import to_letters
 from tests.bench import texts
 from tests.bench.common import Contestant, main, pace, turns
+from tests.bench.texts import Text
 from tests.tokenizer_twins import (
     BERT_FILE,
     GPT2_FILES,
@@ -51,14 +52,6 @@ from tests.tokenizer_twins import (
 )
 
 PEER = "Hugging Face"
-
-
-class Text(NamedTuple):
-    """What is read: its name, its files, how many bytes of them."""
-
-    name: str
-    files: list[Path]
-    limit: int = texts.MIXED_BYTES
 
 
 class Material(NamedTuple):
@@ -84,19 +77,15 @@ def invented(folder: Path) -> Material:
             if size > texts.MIXED_BYTES:
                 break
     small = Text("Tinytown 1 MB", [path], texts.TINYTOWN_BYTES)
-    trained = BPETokenizer.train(lines(small), 4096)
+    trained = BPETokenizer.train(small.lines(), 4096)
     trained.save(folder / "trained.json")                                               # and trained.merges.txt
     letters = {token if isinstance(token, str) else to_letters(token): i for i, token in enumerate(trained.vocabulary)}
     (folder / "encoder.json").write_text(json.dumps(letters), encoding="utf-8")
     return Material(small, Text("Tinytown 5 MB", [path]), [folder / "trained.merges.txt", folder / "encoder.json"])
 
 
-def lines(text: Text) -> Iterator[str]:
-    return texts.lines(text.files, text.limit)
-
-
 def measure_training(text: Text, quick: bool) -> Iterator[Row]:
-    by_line = list(lines(text))
+    by_line = list(text.lines())
     whole, size = "".join(by_line), sum(len(line.encode()) for line in by_line) / 1e6
 
     def contestant(train: Callable, given: list[str]) -> Contestant:
@@ -110,7 +99,7 @@ def measure_training(text: Text, quick: bool) -> Iterator[Row]:
 
 def measure_encoding(text: Text, merges: list[Path], quick: bool) -> Iterator[Row]:
     gpt2, tik, hf = BPETokenizer.from_gpt2(*merges), tiktoken_gpt2(files=merges), huggingface_gpt2(merges)
-    by_line = list(lines(text))
+    by_line = list(text.lines())
     whole, size = "".join(by_line), sum(len(line.encode()) for line in by_line) / 1e6
     assert gpt2.encode(whole) == tik.encode_ordinary(whole) == hf.encode(whole).ids, "not the same ids: no comparison"
 

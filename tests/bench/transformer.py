@@ -55,16 +55,12 @@ def sentences(size: str) -> PairBatches:
     return PairBatches(random_pairs(batch_size * 50, vocab), batch_size)
 
 
-def check_same(models: tuple[nn.Module, ...], batch: PairBatch) -> None:
-    """The same maths, or no comparison."""
-    with torch.no_grad():
-        expected, logits = (net(batch.source, batch.source_mask, batch.target_in) for net in models)
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
-
-
 def measure_training(size: str, quick: bool) -> Iterator[Row]:
     (rounds, steps), batches = (3, 3) if quick else (9, 6), sentences(size)
-    check_same(make(size, 0.0), batches[0])
+    probe = batches[0]
+    with torch.no_grad():                                                               # the same maths, or no comparison
+        expected, logits = (net(probe.source, probe.source_mask, probe.target_in) for net in make(size, 0.0))
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
     for dropout in DROPOUTS:
         ours, theirs = turns({name: Trainer(model, partial(seq2seq_loss, model), batches, steps)
                               for name, model in zip(("ours", PEER), make(size, dropout))}, rounds).values()

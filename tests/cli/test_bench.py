@@ -189,8 +189,8 @@ def test_lines_end_at_the_limit_of_bytes(tmp_path):
     for name, text in (("a", "é\nab\n"), ("b", "c\nd")):
         (tmp_path / name).write_text(text, encoding="utf-8")
     files = [tmp_path / "a", tmp_path / "b"]
-    assert [*texts.lines(files)] == ["é\n", "ab\n", "c\n", "d"]
-    assert [*texts.lines(files, 6)] == ["é\n", "ab\n"] and [*texts.lines(files, 5)] == ["é\n"]
+    for limit, expected in ((99, ["é\n", "ab\n", "c\n", "d"]), (6, ["é\n", "ab\n"]), (5, ["é\n"])):
+        assert [*texts.Text("", files, limit).lines()] == expected
 
 
 # -------------------------------------------------------------------------------------------------------- the command
@@ -349,8 +349,8 @@ def test_tinytown_gives_texts_and_merges_that_the_peers_read(tmp_path, monkeypat
     monkeypatch.setattr(texts, "MIXED_BYTES", 60_000)
     monkeypatch.setattr(texts, "TINYTOWN_BYTES", 30_000)
     small, large, merges = tokenizers.invented(tmp_path)
-    by_line = [*tokenizers.lines(small)]
-    assert 29_000 < sum(len(line.encode()) for line in by_line) <= 30_000 and by_line == [*tokenizers.lines(large)][:len(by_line)]
+    by_line = [*small.lines()]
+    assert 29_000 < sum(len(line.encode()) for line in by_line) <= 30_000 and by_line == [*large.lines()][:len(by_line)]
     text = "".join(by_line)
     rows = [*tokenizers.measure_encoding(small, merges, quick=True), *tokenizers.measure_training(small, quick=True)]
     assert len(rows) == 6 and {row.unit for row in rows} == {"MB/s"} and all(row.ratio for row in rows)
