@@ -63,6 +63,11 @@ def test_what_was_wanted(settings, verdict):
     assert Row("part", "what", "s", [9, 10, 12], "peer", [4.5, 5, 6], **settings).verdict is verdict
 
 
+@pytest.mark.parametrize("wanted, verdict", [(2.0, True), (2.1, False), (1.0, True)])
+def test_the_median_decides_not_the_range(wanted, verdict):
+    assert Row("part", "what", "s", [5, 10, 30], "peer", [5, 5, 5], wanted=wanted).verdict is verdict
+
+
 @pytest.mark.parametrize("settings, message", [
     ({"ours": []}, "got 0 and 1 rounds"), ({"theirs": [1, 2]}, "got 1 and 2 rounds"), ({"theirs": []}, "got 1 and 0 rounds"),
     ({"peer": ""}, "got 1 and 1 rounds"), ({"ours": [0]}, "ours: got"), ({"ours": [math.nan]}, "ours: got"),
