@@ -6,7 +6,7 @@ import torch
 from course_lib.data.tinytown import check_story, stories
 from course_lib.data.tinytown.pairs import detokenise
 from course_lib.losses import next_token_loss
-from course_lib.recipes.stories import NAMES, TOWN, Cloze, build, choose, clozes, fit, prepare, score
+from course_lib.recipes.stories import NAMES, TOWN, Cloze, build, choose, clozes, fit, load, prepare, save, score
 from course_lib.training import evaluate
 
 
@@ -72,3 +72,14 @@ def test_training_learns_and_repeats(corpus):
         runs.append(fit(model, corpus, steps=40, batch_size=8, schedule="constant").loss)
     assert runs[0] == runs[1]
     assert evaluate(model, corpus.batches(), next_token_loss) < before - 1.5
+
+
+def test_a_kept_model_comes_back_with_its_vocabulary(corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="run chapter 09"):
+        load()
+    model = build(corpus, d_model=16, n_heads=2, n_layers=1).eval()
+    assert save(model, corpus.tokenizer).parent == tmp_path.resolve()
+    again, tokenizer = load()
+    ids = torch.tensor([corpus.train[0]])
+    assert torch.equal(model(ids), again(ids)) and tokenizer.vocabulary == corpus.tokenizer.vocabulary

@@ -1,12 +1,15 @@
 """Stories of Tinytown to learn a language from: the corpus, the model and the measures that chapters 09, 12 and 13 share."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from course_lib.checkpoints import load_checkpoint, save_checkpoint
 from course_lib.data.batching import TextBatches, TokenBatch, collate_texts, pad
+from course_lib.data.datafiles import cache_folder
 from course_lib.data.tinytown import Settings, Story, check_story, parse, questions, stories
 from course_lib.data.tinytown.realise import realise
 from course_lib.data.tinytown.settings import PEOPLE, PLACES
@@ -49,7 +52,7 @@ def prepare(n_train: int = 30_000, n_valid: int = 600, seed: int = 0, valid_seed
 def build(corpus: Corpus, seed: int = 0, **parts: Any) -> GPT:
     """A small GPT for `corpus`; `parts` are fields of GPTConfig."""
     seed_everything(seed)
-    sizes = {"d_model": 128, "n_heads": 8, "n_layers": 4, "max_len": 256, "positions": "rotary", "norm": "rms",
+    sizes = {"d_model": 96, "n_heads": 6, "n_layers": 4, "max_len": 256, "positions": "rotary", "norm": "rms",
              "qk_norm": "rms"} | parts
     return GPT(GPTConfig(corpus.tokenizer.vocab_size, **sizes))
 
@@ -63,6 +66,24 @@ def fit(model: GPT, corpus: Corpus, steps: int, seed: int = 0, batch_size: int =
     history = train(model, batches, next_token_loss, config, context=Distributed(device=pick_device()), **training)
     model.to("cpu")
     return history
+
+
+def save(model: GPT, tokenizer: WordTokenizer, path: str | Path | None = None) -> Path:
+    """Keep a model with its vocabulary for later chapters, by default in the user's cache; return where."""
+    path = cache_folder() / "stories.safetensors" if path is None else Path(path)
+    save_checkpoint(path, model, config=asdict(model.config), extra={"vocabulary": list(tokenizer.vocabulary)})
+    return path
+
+
+def load(path: str | Path | None = None) -> tuple[GPT, WordTokenizer]:
+    """What `save` kept. FileNotFoundError where chapter 09 has not run yet; ValueError for a damaged file."""
+    path = cache_folder() / "stories.safetensors" if path is None else Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no model at {path}: run chapter 09, which trains and keeps it")
+    saved = load_checkpoint(path)
+    model = GPT(GPTConfig(**saved.config))
+    load_checkpoint(path, model)
+    return model.eval(), WordTokenizer(saved.extra["vocabulary"])
 
 
 class Cloze(NamedTuple):
