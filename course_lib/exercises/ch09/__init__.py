@@ -1,5 +1,12 @@
 """Chapter 09, GPT: its exercises in order."""
 
-from course_lib.exercises.ch09 import cached, next_word, nucleus
+from course_lib.exercises.ch09 import accumulation, cached, induction, next_word, nucleus, paying
 
-EXERCISES = (next_word.EXERCISE, nucleus.EXERCISE, cached.EXERCISE)
+EXERCISES = (
+    next_word.EXERCISE,
+    nucleus.EXERCISE,
+    cached.EXERCISE,
+    paying.EXERCISE,
+    induction.EXERCISE,
+    accumulation.EXERCISE,
+)

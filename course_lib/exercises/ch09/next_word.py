@@ -58,8 +58,7 @@ def draw(rng: np.random.Generator) -> list[Case]:
 
 # ---------------------------------------------------------------- mistakes
 
-Each = Callable[[Tensor, Tensor], Tensor]
-Counted = Callable[[Tensor, Tensor], Tensor]
+Each = Callable[[Tensor, Tensor], Tensor]  # of logits and ids a number for each place; of these and the lengths, which places count
 
 
 def _nll(logits: Tensor, ids: Tensor, dim: int = -1) -> Tensor:
@@ -70,7 +69,7 @@ def _ahead(score: Each = _nll) -> Each:
     return lambda logits, ids: score(logits[:, :-1], ids[:, 1:])                        # (B, T − 1)
 
 
-def _places(less: int = 1, first: int = 0) -> Counted:
+def _places(less: int = 1, first: int = 0) -> Each:
     """Of each row the places from `first` on, `less` fewer than it has ids."""
     return lambda each, lengths: (torch.arange(each.shape[1]) < lengths[:, None] - less) & (torch.arange(each.shape[1]) >= first)
 
@@ -79,7 +78,7 @@ def _everywhere(each: Tensor, lengths: Tensor) -> Tensor:
     return torch.ones_like(each, dtype=torch.bool)
 
 
-def _with(each: Each | None = None, counted: Counted | None = None, total: Callable[[Tensor], Tensor] = torch.sum,
+def _with(each: Each | None = None, counted: Each | None = None, total: Callable[[Tensor], Tensor] = torch.sum,
           words: Callable[[Tensor, Tensor], Tensor] = lambda real, lengths: real.sum()) -> Callable:
     """A wrong answer: `each` scores the places, `counted` picks some of them, `total` adds them up, `words` says how many."""
 
