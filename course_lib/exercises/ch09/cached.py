@@ -109,6 +109,7 @@ _NEW = "Your queries look at the new words only. What was read before is in the 
 _PAST = "Your queries look at what was read before, and at none of the new words, not even their own."
 _ROOT = "It is √D, the root of the width, that keeps the spread of the scores at 1."
 _NEW_AHEAD = f"{_NEW} And they see those behind them, too."
+_INVERTED = "Your mask hides what it should show: masked_fill fills where the mask is True."
 WRONGS = (
     Wrong("mask from the top left", _with(_TOP_LEFT), _planted),
     Wrong("no mask", _with(_corner(lambda new, past: past + new)), "There is no mask. " + _AHEAD),
@@ -160,11 +161,8 @@ WRONGS = (
         _with(weigh=lambda scores, seen: (scores * seen).softmax(-1)),
         "You set hidden scores to 0. That is a score like any other, and exp(0) is 1.",
     ),
-    Wrong(
-        "mask inverted",
-        _with(weigh=lambda scores, seen: scores.masked_fill(seen, -torch.inf).softmax(-1)),
-        "Your mask hides what it should show: masked_fill fills where the mask is True.",
-    ),
+    Wrong("mask inverted", _with(weigh=lambda scores, seen: scores.masked_fill(seen, -torch.inf).softmax(-1)), _INVERTED),
+    Wrong("mask inverted", _with(weigh=lambda scores, seen: scores.masked_fill(seen, -1e9).softmax(-1)), _INVERTED),
     Wrong(
         "softmax over the queries",
         _with(weigh=lambda scores, seen: scores.masked_fill(~seen, -torch.inf).softmax(0)),

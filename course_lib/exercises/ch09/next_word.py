@@ -123,6 +123,7 @@ def _advice(case: Case, got: Arrays, expected: Arrays) -> str:
 
 _PADDED = "Padding is counted: a row ends where lengths says, and what stands behind it is nobody's word."
 _BACK = "The shift goes the wrong way: you score what logits say at a place by the word before it."
+_ZERO = "You take every id 0 for padding, and every other for a word. Where a row ends is for lengths to say."
 WRONGS = (
     Wrong("not shifted", _with(_nll, _everywhere), _planted),
     Wrong("not shifted", _with(_nll, _places(0)), _planted),
@@ -208,11 +209,8 @@ WRONGS = (
         "You add up 1 − p; asked for is −log p.",
     ),
     Wrong("number first", lambda *args: reference(*args)[::-1], "You return (words, nats), expected (nats, words)."),
-    Wrong(
-        "0 taken for padding",
-        _zero_is_padding,
-        "You take every id 0 for padding, and every other for a word. Where a row ends is for lengths to say.",
-    ),
+    Wrong("0 taken for padding", _zero_is_padding, _ZERO),
+    Wrong("0 taken for padding", lambda logits, ids, lengths: reference(logits, ids, (ids != 0).sum(1).tolist()), _ZERO),
     Wrong(
         "first length for all",
         lambda logits, ids, lengths: reference(logits, ids, [lengths[0]] * len(lengths)),

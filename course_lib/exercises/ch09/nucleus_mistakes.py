@@ -10,7 +10,7 @@ from course_lib.exercises.judging import Arrays, Symptom, Wrong
 from course_lib.exercises.spec import Case
 from course_lib.generation import filter_logits
 
-LARGE = "logits of size 200"
+LARGE = "logits around 200"
 Keep = Callable[[Tensor, float], Tensor]    # probabilities (N, V), p → which words stay
 
 
