@@ -602,6 +602,14 @@ def test_9_2_no_row_is_decided_by_rounding(cases, seed):
     assert {case.group for case in cases("9.2", seed)} == {"values", "best", "hard"}
 
 
+@pytest.mark.parametrize("seed", range(70, 75))
+def test_9_3_what_was_read_before_matters_wherever_a_mistake_could_earn_a_point(cases, seed):
+    for case in cases("9.3", seed):
+        (new, past), keys = (len(case.args["query"]), case.args["past"]), case.args["keys"]
+        assert len(keys) == len(case.args["values"]) == past + new and (case.group == "hard" or past > 1)
+        assert (new == 1) == (case.group == "one")
+
+
 def test_9_5_maps_are_attention_and_the_score_finds_the_head(cases, seed):
     rng = np.random.default_rng(0 if seed is None else seed)
     found = {kind: exercise("9.5").reference(torch.from_numpy(induction.head(rng, kind, 9)[None]), 9) for kind in induction.LOOKS}
@@ -904,6 +912,13 @@ def test_9_6_names_what_went_wrong(judge, seed, answer, points, name, phrase):
     verdict = judge("9.6", answer, seed)
     assert not verdict.ok and verdict.misconception == name and phrase in verdict.message, str(verdict)
     assert verdict.points == points if points is not None else verdict.points < 3
+
+
+def test_9_6_half_of_a_way_is_not_that_way(judge, seed):
+    def mixed(start, table, end, length):
+        return (text_once if start[0] > start[1] else text_by_tensors)(start, table, end, length)
+
+    assert judge("9.6", mixed, seed).misconception == "one word is better"
 
 
 @pytest.mark.parametrize(
