@@ -31,7 +31,8 @@ def test_the_right_option_is_true_and_the_others_are_not(corpus):
 
 def test_last_mentioned():
     options = tuple((name, "has", "the", "ball", ".") for name in ("Mia", "Tom", "Ben"))
-    asked = Cloze("who", tuple(["Mia", "had", "a", "ball", ".", "Tom", "was", "in", "the", "park", ".", "Mia", "lost", "the", "ball", "."]), options, 1)
+    told = "Mia had a ball . Tom was in the park . Mia lost the ball ."
+    asked = Cloze("who", tuple(told.split()), options, 1)
     assert asked.last_mentioned() == 0
     places = tuple(("Mia", "is", "in", "the", place, ".") for place in ("park", "house"))
     assert Cloze("where", asked.beginning, places, 0).last_mentioned() == 0
