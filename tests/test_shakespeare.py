@@ -1,7 +1,6 @@
 """The ladder on tiny Shakespeare: rungs change what they say, a run is repeatable and fairly timed, the kept result is whole and true."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,8 +82,7 @@ def test_every_rung_changes_something_and_keeps_the_rest():
 
 def test_no_rung_is_larger_than_it_may_be_and_all_can_be_built():
     for name, rung in RUNGS.items():
-        with torch.device("meta"):
-            size = sum(p.numel() for p in GPT(GPTConfig(69, **rung.model)).parameters())
+        size = sum(p.numel() for p in GPT(GPTConfig(69, **rung.model)).parameters())
         assert size <= 1_500_000, name
         settings(rung, 1)
 
@@ -111,7 +109,7 @@ def test_a_run_learns_and_reports_the_loss_on_all_of_the_validation_part(text):
     model, history, row = run(small("shape"), text, 40)
     assert row["steps"] == 40 == len(history.loss) and row["parameters"] == sum(p.numel() for p in model.parameters())
     assert [found["step"] for found in history.evaluations] == [5, 10, 15, 20, 25, 30, 35, 40]
-    assert row["validation"] == round(history.evaluations[-1]["validation"], 4) < history.evaluations[0]["validation"] < 3
+    assert row["validation"] == round(history.evaluations[-1]["validation"], 4) < history.evaluations[0]["validation"] - 0.5
     ids, total, words = text.valid.long(), 0.0, 0
     with torch.no_grad():
         for i in range(0, len(ids) - 1, 16):                                                    # one window at a time, by hand
@@ -158,13 +156,12 @@ def test_a_text_shorter_than_a_window_is_refused():
 
 def test_cpu_seconds_leave_evaluations_out(text, monkeypatch):
     def slow(*arguments):
-        end = shakespeare.time.process_time() + 0.4
+        end = shakespeare.time.process_time() + 0.2
         while shakespeare.time.process_time() < end:
             pass
         return evaluate(*arguments)
     monkeypatch.setattr(shakespeare, "evaluate", slow)
-    row = run(small(), text, 4, evaluations=4).row
-    assert row["cpu_seconds"] < 0.8 and row["seconds"] < 1.2                                    # of 1.6 more
+    assert run(small(), text, 4, evaluations=4).row["cpu_seconds"] < 0.6                        # the evaluations take 0.8 more
 
 
 def test_the_summary_of_a_run_by_hand():
@@ -172,11 +169,11 @@ def test_the_summary_of_a_run_by_hand():
         {"step": 15, "seconds": 15.0, "validation": 2.0}, {"step": 30, "seconds": 30.0, "validation": 1.88},
         {"step": 45, "seconds": 45.0, "validation": 1.7}])
     found = summary(history)
-    assert found["curve"] == [[3.0 * i + 3, 3.0 * i + 1] for i in range(15)]                    # means of three
-    assert (found["steps"], found["seconds"], found["tokens_per_second"], found["seconds_to_goal"]) == (45, 45.0, 100, 30.0)
-    assert found["validation"] == 1.7 and found["validations"] == [[15.0, 2.0], [30.0, 1.88], [45.0, 1.7]]
+    assert found["curve"] == [[3 * i + 3, 3.0 * i + 1] for i in range(15)]                      # means of three
+    assert (found["steps"], found["seconds"], found["tokens_per_second"], found["steps_to_goal"]) == (45, 45.0, 100, 30)
+    assert found["validation"] == 1.7 and found["validations"] == [[15, 2.0], [30, 1.88], [45, 1.7]]
     history.evaluations[1]["validation"] = history.evaluations[2]["validation"] = 1.881
-    assert summary(history)["seconds_to_goal"] is None
+    assert summary(history)["steps_to_goal"] is None
 
 
 # --- the whole ladder --------------------------------------------------------------------------------------------------
@@ -193,25 +190,25 @@ def test_paces_tell_the_dearer_step_and_train_as_the_rung_does(text, monkeypatch
 def test_a_climb_gives_all_the_same_time_and_keeps_each_run(text, monkeypatch):
     kept, ran = [], []
     monkeypatch.setattr(shakespeare, "paces", lambda rungs, text, rounds: {name: 0.5 if name == "nanogpt" else 0.25 for name in rungs})
-    monkeypatch.setattr(shakespeare, "keep", lambda name, device, settings, **found: kept.append((name, settings, len(found["runs"]))))
+    monkeypatch.setattr(shakespeare, "keep", lambda name, device, settings, **found: kept.append((name, settings, found | {"runs": len(found["runs"])})))
 
     def noted(rung, text, steps, seed):
         ran.append((next(name for name in RUNGS if RUNGS[name] is rung), steps, seed))
-        return SimpleNamespace(__iter__=None) if False else (None, None, {"validation": 2.0 - steps / 1000, "curve": []})
+        return None, None, {"validation": 2.0 - steps / 1000, "curve": []}
     monkeypatch.setattr(shakespeare, "run", noted)
     monkeypatch.setattr(shakespeare, "write", lambda model, tokenizer: f"after {len(ran)}")
-    found = shakespeare.climb(text, ["init", "shape", "sprint"], 2, first_steps=100)
+    shakespeare.climb(text, ["init", "shape", "sprint"], 2, first_steps=100)
     share = round(200 * SPRINTS["sprint"].share)
     assert ran == [("init", 200, 0), ("shape", 200, 0), ("sprint", share, 0), ("shape", 200, 1), ("sprint", share, 1)]
-    assert [n for _, _, n in kept] == [1, 2, 3, 4, 5] and kept[-1][1]["seeds"] == 2
-    assert found["limit"] == 50 and found["sample"] == "after 1"                                # no later one was better
-    assert [row["rung"] for row in found["runs"]] == [name for name, _, _ in ran]
+    assert [found["runs"] for _, _, found in kept] == [1, 2, 3, 4, 5] and {name for name, _, _ in kept} == {"shakespeare_ladder"}
+    assert [settings["seeds"] for _, settings, _ in kept] == [1, 1, 1, 2, 2]
+    assert kept[-1][2]["limit"] == 50 and kept[-1][2]["sample"] == "after 1"                    # no later one was better
 
 
 def test_what_it_writes_is_as_long_as_asked_and_repeatable(text):
     model = start(small(), text).model.eval()
     one, two, other = (shakespeare.write(model, text.tokenizer, 50, seed=seed) for seed in (0, 0, 1))
-    assert one == two != other and 40 < len(one) <= 50                                          # an untrained one says <pad>, too
+    assert one == two != other and 30 < len(one.replace("<unk>", "?")) <= 50                    # an untrained one says <pad>, too
 
 
 def test_the_command_trains_a_rung_and_shows_its_loss_and_a_text(monkeypatch):
@@ -246,13 +243,13 @@ def test_the_kept_ladder_has_all_rungs_and_the_decisive_ones_thrice(ladder):
     assert names[:len(LADDER) + len(SPRINTS)] == [*LADDER, *SPRINTS]
     assert all(names.count(name) == (3 if name in DECISIVE else 1) for name in names)
     for row in ladder["runs"]:
-        assert row["change"] == RUNGS[row["rung"]].change and row["parameters"] <= 1_500_000
-        times, losses = np.array(row["curve"]).T
-        assert 10 <= len(times) <= 40 and (np.diff(times) > 0).all() and losses[0] > losses[-1] > 1
-        assert row["validations"][-1] == [row["seconds"], round(row["validation"], 3)]
-        expected = ladder["limit"] * RUNGS[row["rung"]].share / ladder["step_seconds"][row["rung"]]
-        assert math.isclose(row["steps"], expected, rel_tol=0.01)
-    assert len(ladder["sample"]) == 200 and "seeds" in ladder["settings"] and "thread" in ladder["machine"]
+        rung = RUNGS[row["rung"]]
+        assert row["change"] == rung.change and row["parameters"] <= 1_500_000
+        steps, losses = np.array(row["curve"]).T
+        assert 10 <= len(steps) <= 40 and (np.diff(steps) > 0).all() and losses[0] > losses[-1] > 1
+        assert row["validations"][-1] == [row["steps"], row["validation"]] and steps[-1] == row["steps"]
+        assert math.isclose(row["steps"] * row["step_seconds"], ladder["limit"] * rung.share, rel_tol=0.01)
+    assert len(ladder["sample"]) == 200 and ladder["settings"]["seeds"] == 3 and "thread" in ladder["machine"]
 
 
 @pytest.mark.parametrize("rung, share, loss", [("sprint", 1 / 4, 1.88), ("compiled sprint", 1 / 8, 1.88), ("shape", 1, 1.65),

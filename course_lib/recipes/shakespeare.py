@@ -203,7 +203,7 @@ def write(model: GPT, tokenizer: CharTokenizer, length: int = 200, prompt: str =
     device = next(model.parameters()).device
     ids = torch.tensor([tokenizer.encode(prompt)], device=device)
     random = torch.Generator(device).manual_seed(seed)
-    return tokenizer.decode(sample(model, ids, eos_id=tokenizer.eos_id, max_len=length, temperature=temperature, generator=random).ids[0])
+    return tokenizer.decode(sample(model, ids, eos_id=-1, max_len=length, temperature=temperature, generator=random).ids[0])
 
 
 def climb(text: Text, names: Iterable[str], seeds: int, first_steps: int = FIRST_STEPS, rounds: int = 5) -> None:
