@@ -72,5 +72,6 @@ def train_shakespeare(rung: str, minutes: float, steps: int | None, device: str 
         raise Failure("stopped before its end; nothing is kept of a run") from None
     for found in history.evaluations:
         click.echo(f"step {found['step']:>6.0f}   {found['seconds']:7.1f} s   validation {found['validation']:.3f} nats a character")
-    click.echo(f"{row['parameters']:,} parameters, {row['tokens_per_second']:,} characters a second")
+    click.echo(f"{row['parameters']:,} parameters, {history.tokens / history.seconds[-1]:,.0f} characters a second"
+               + f", {row['compile_seconds']:.0f} s of compiling before" * chosen.compiled)
     click.echo(shakespeare.write(model, text.tokenizer))

@@ -192,7 +192,7 @@ def summary(history: History) -> dict[str, Any]:
     end, size = len(history.loss), -(-len(history.loss) // POINTS)
     pieces = [range(i, min(i + size, end)) for i in range(0, end, size)]
     validations = [[row["step"], round(row["validation"], 4)] for row in history.evaluations]
-    return {"steps": end, "seconds": round(history.seconds[-1], 1), "tokens_per_second": round(history.tokens / history.seconds[-1]),
+    return {"steps": end, "tokens": history.tokens, "seconds": round(history.seconds[-1], 1),
             "validation": validations[-1][1], "steps_to_goal": next((step for step, loss in validations if loss <= GOAL), None),
             "curve": [[piece[-1] + 1, round(statistics.mean(history.loss[i] for i in piece), 3)] for piece in pieces],
             "validations": validations}
@@ -227,4 +227,5 @@ def climb(text: Text, names: Iterable[str], seeds: int, first_steps: int = FIRST
 
 
 if __name__ == "__main__":
+    torch.compiler.config.force_disable_caches = True                   # each compile_seconds is that of a first time
     climb(load(), [*LADDER, *SPRINTS], int(sys.argv[1]))
