@@ -13,6 +13,7 @@ from course_lib.attention import (
     FusedAttention,
     KVCache,
     MultiHeadAttention,
+    WrittenAttention,
     causal_mask,
     record_attention,
     scaled_dot_product_attention,
@@ -73,12 +74,13 @@ def test_the_readable_form_equals_a_loop_over_single_numbers(masked):
 
 @pytest.mark.parametrize("n_queries", [1, T, S, S + 2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_kernel_and_readable_form_agree_in_values_and_gradients(kind, n_queries):
+@pytest.mark.parametrize("kernel", [FusedAttention, WrittenAttention])
+def test_kernel_and_readable_form_agree_in_values_and_gradients(kernel, kind, n_queries):
     mask, causal = KINDS[kind]
     inputs = [part.requires_grad_() for part in heads(n_queries)]
     seen = allowed(mask, causal, n_queries)
     expected, weights = scaled_dot_product_attention(*inputs, seen)
-    got = FusedAttention()(*inputs, mask, causal)
+    got = kernel()(*inputs, mask, causal)
     close(got, expected)
     assert not weights[~seen.expand_as(weights)].any()                  # exactly 0, not about 0
     for ours, theirs in zip(grads(inputs, got), grads(inputs, expected)):
@@ -97,7 +99,8 @@ def test_a_query_that_may_see_nothing_gets_zeros_and_gives_no_nan_gradient(dtype
     mask = PADDING.clone()
     mask[1] = False
     inputs = [part.requires_grad_() for part in heads(S, S, dtype=dtype)]
-    outputs = FusedAttention()(*inputs, mask, causal), scaled_dot_product_attention(*inputs, allowed(mask, causal, S))[0]
+    outputs = [kernel()(*inputs, mask, causal) for kernel in (FusedAttention, WrittenAttention)]
+    outputs.append(scaled_dot_product_attention(*inputs, allowed(mask, causal, S))[0])
     for output in outputs:
         assert output.dtype == dtype and output.isfinite().all()
         assert not output[1].any() and output[0].any(-1).all() and output[2].any(-1).all()
@@ -127,8 +130,15 @@ def test_the_kernel_is_asked_for_the_cheapest_right_mask(n_queries, n_keys, mask
     assert mask is None if wanted is None else torch.equal(mask, wanted)
 
 
-def test_dropout_of_weights_acts_in_training_only_and_keeps_the_mean():
-    kernel, inputs = FusedAttention(0.5), heads()
+@pytest.mark.parametrize("causal", [False, True])
+def test_shared_keys_and_values_serve_the_same_query_heads_in_both_kernels(causal):
+    inputs = heads(S, S, n_kv_heads=2)
+    close(WrittenAttention()(*inputs, PADDING, causal), FusedAttention()(*inputs, PADDING, causal))
+
+
+@pytest.mark.parametrize("kind", [FusedAttention, WrittenAttention])
+def test_dropout_of_weights_acts_in_training_only_and_keeps_the_mean(kind):
+    kernel, inputs = kind(0.5), heads()
     dropped = torch.stack([kernel(*inputs, None, False) for _ in range(400)])
     exact = kernel.eval()(*inputs, None, False)
     assert torch.equal(exact, kernel(*inputs, None, False)) and (dropped[0] != exact).any()

@@ -1,4 +1,4 @@
-"""The command `train`: run a recipe on real data, alone or under torchrun."""
+"""The command `train`: run a recipe on real data; multi30k alone or under torchrun."""
 
 from pathlib import Path
 
@@ -6,15 +6,19 @@ import click
 
 from course_lib.cli.data import Failure
 from course_lib.data.datasets import DataError
-from course_lib.recipes import multi30k, results
+from course_lib.recipes import multi30k, results, shakespeare
 from course_lib.runtime import PRECISIONS, pick_device
 
 STEPS = ", ".join(f"{steps} {model}" for model, steps in multi30k.STEPS.items())
 
 
-@click.command(epilog="Example: python3 -m course_lib train multi30k --model transformer --direction en-de. On two GPUs: "
-                      "torchrun --nproc-per-node 2 -m course_lib train multi30k")
-@click.argument("recipe", type=click.Choice(["multi30k"]))
+@click.group(epilog="Example: python3 -m course_lib train multi30k --model transformer --direction en-de. RECIPE --help says more.")
+def train() -> None:
+    """Train a recipe on real data."""
+
+
+@train.command("multi30k", epilog="Example: python3 -m course_lib train multi30k --model transformer --direction en-de. On two GPUs: "
+                                  "torchrun --nproc-per-node 2 -m course_lib train multi30k")
 @click.option("--model", type=click.Choice(multi30k.MODELS), default="additive", show_default=True,
               help="rnn: one fixed context, chapter 02; additive: attention, chapter 03; transformer: chapter 05.")
 @click.option("--direction", type=click.Choice(["de-en", "en-de"]), default="de-en", show_default=True)
@@ -24,9 +28,9 @@ STEPS = ", ".join(f"{steps} {model}" for model, steps in multi30k.STEPS.items())
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for tokenizers and checkpoint.")
 @click.option("--store", metavar="NAME", help="Keep the curve with the course under this name.")
-def train(recipe: str, model: str, direction: str, steps: int | None, device: str | None, precision: str, seed: int,
-          out: Path | None, store: str | None) -> None:
-    """Train RECIPE and print BLEU as it grows. Stopped and started again, it goes on from the last checkpoint."""
+def train_multi30k(model: str, direction: str, steps: int | None, device: str | None, precision: str, seed: int,
+                   out: Path | None, store: str | None) -> None:
+    """Translate picture captions, and print BLEU as it grows. Stopped and started again, it goes on from the last checkpoint."""
     source, target = direction.split("-")
     out, steps = out or multi30k.folder(model, source, target), steps or multi30k.STEPS[model]
     try:
@@ -42,5 +46,32 @@ def train(recipe: str, model: str, direction: str, steps: int | None, device: st
     if history.evaluations:
         click.echo(f"{history.tokens / history.seconds[-1]:,.0f} words a second; model in {out}")
     if store:
-        kept = {"recipe": recipe, "model": model, "direction": direction, "steps": steps, "precision": precision, "seed": seed}
+        kept = {"recipe": "multi30k", "model": model, "direction": direction, "steps": steps, "precision": precision, "seed": seed}
         click.echo(f"curve in {results.store(store, history, chosen, kept)}")
+
+
+@train.command("shakespeare", epilog="Example: python3 -m course_lib train shakespeare --rung compiled --minutes 2")
+@click.option("--rung", type=click.Choice(list(shakespeare.RUNGS)), default="shape", show_default=True,
+              help="How: " + "; ".join(f"{name}: {rung.change}" for name, rung in shakespeare.RUNGS.items()) + ".")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=2.0, show_default=True,
+              help="Of training; the schedule ends with them. A few seconds more go into measuring the pace, and into compiling.")
+@click.option("--steps", type=click.IntRange(min=1), help="So many updates instead.")
+@click.option("--device", help="cuda, mps or cpu; default: the best one present.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def train_shakespeare(rung: str, minutes: float, steps: int | None, device: str | None, seed: int) -> None:
+    """Write Shakespeare character by character, and print the loss on the whole validation part as it falls."""
+    chosen = shakespeare.RUNGS[rung]
+    try:
+        text = shakespeare.load()
+        if steps is None:
+            steps = max(1, round(60 * minutes / shakespeare.paces({rung: chosen}, text, device=device)[rung]))
+        model, history, row = shakespeare.run(chosen, text, steps, seed=seed, device=device, progress=True)
+    except (DataError, ValueError) as error:
+        raise Failure(str(error)) from None
+    except KeyboardInterrupt:
+        raise Failure("stopped before its end; nothing is kept of a run") from None
+    for found in history.evaluations:
+        click.echo(f"step {found['step']:>6.0f}   {found['seconds']:7.1f} s   validation {found['validation']:.3f} nats a character")
+    click.echo(f"{row['parameters']:,} parameters, {history.tokens / history.seconds[-1]:,.0f} characters a second"
+               + f", {row['compile_seconds']:.0f} s of compiling before" * chosen.compiled)
+    click.echo(shakespeare.write(model, text.tokenizer))
