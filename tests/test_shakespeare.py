@@ -1,6 +1,7 @@
 """The ladder on tiny Shakespeare: rungs change what they say, a run is repeatable and fairly timed, the kept result is whole and true."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -260,9 +261,10 @@ def test_the_kept_ladder_has_all_rungs_and_the_decisive_ones_with_every_seed(lad
                                                ("compiled", 1, 1.55)])
 def test_the_kept_ladder_reaches_the_marks_with_every_seed(ladder, rung, share, loss):
     assert RUNGS[rung].share <= share
-    first = max(row["cpu_seconds"] for row in ladder["runs"] if row["rung"] == "nanogpt")
-    rows = [row for row in ladder["runs"] if row["rung"] == rung]
-    assert rows and all(row["validation"] <= loss and row["cpu_seconds"] <= 1.05 * share * first for row in rows)
+    def took(name):                                     # the middle of the seeds: other load stretches one or the other
+        return statistics.median(row["cpu_seconds"] for row in ladder["runs"] if row["rung"] == name)
+    losses = [row["validation"] for row in ladder["runs"] if row["rung"] == rung]
+    assert max(losses) <= loss and took(rung) <= 1.05 * share * took("nanogpt")
 
 
 def test_rungs_are_frozen():
