@@ -260,9 +260,10 @@ def test_the_kept_ladder_has_all_rungs_and_the_decisive_ones_with_every_seed(lad
                                                ("compiled", 1, 1.55)])
 def test_the_kept_ladder_reaches_the_marks_with_every_seed(ladder, rung, share, loss):
     assert RUNGS[rung].share <= share
-    first = max(row["cpu_seconds"] for row in ladder["runs"] if row["rung"] == "nanogpt")
     rows = [row for row in ladder["runs"] if row["rung"] == rung]
-    assert rows and all(row["validation"] <= loss and row["cpu_seconds"] <= 1.05 * share * first for row in rows)
+    assert len(rows) == ladder["settings"]["seeds"] and all(row["validation"] <= loss for row in rows)
+    first = min(row["cpu_seconds"] for row in ladder["runs"] if row["rung"] == "nanogpt")
+    assert share == 1 or all(row["cpu_seconds"] <= share * first for row in rows)               # not by the paces alone
 
 
 def test_rungs_are_frozen():
