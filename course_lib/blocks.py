@@ -146,14 +146,15 @@ def init_normal(module: nn.Module, std: Callable[[int], float]) -> None:
     """Normal matrices and tables of width std(fan_in), zero biases: every linear layer and embedding of `module`.
 
     What a residual's part ends in is narrower by √(number of residuals), so that their sum stays as wide as one of them
-    (Radford et al. 2019, section 2.3). An embedding counts as its transpose, the output layer: its fan_in is d_model.
+    (Radford et al. 2019, section 2.3). A table that is also the output layer counts as one: its fan_in is d_model. A table of
+    its own is looked up, a product with a single 1: its fan_in is 1.
     """
     ends = [[m for m in residual.part.modules() if isinstance(m, nn.Linear)][-1]
             for residual in module.modules() if isinstance(residual, PostNorm)]
-    narrower = {id(linear) for linear in ends}
+    narrower, products = {id(linear) for linear in ends}, {id(m.weight) for m in module.modules() if isinstance(m, nn.Linear)}
     for part in module.modules():
         if isinstance(part, (nn.Linear, nn.Embedding)):
-            width = std(part.weight.shape[1])
+            width = std(part.weight.shape[1] if id(part.weight) in products else 1)
             nn.init.normal_(part.weight, std=width / len(ends)**0.5 if id(part) in narrower else width)
         elif isinstance(part, LearnedPositionalEmbedding):
             nn.init.normal_(part.table, std=std(part.table.shape[1]))

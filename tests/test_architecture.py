@@ -19,7 +19,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # own: none imports another. The top floor has an order of its own: commands call recipes and exercises.
 FLOORS = [
     ["runtime", "tokenizers", "positional", "metrics", "plotting", "data"],
-    ["attention", "recurrent", "losses", "checkpoints", "baselines", "optimizers", "packing"],
+    ["attention", "recurrent", "losses", "checkpoints", "baselines", "ngrams", "optimizers", "packing"],
     ["blocks", "generation", "training", "speed"],
     ["models/*"],
     ["alignment/*"],

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.data.batching import PairBatches, TokenBatch, Windows, collate_pairs, in_order, pad, windows_in_order
+from course_lib.data.batching import (
+    PairBatches,
+    TextBatches,
+    TokenBatch,
+    Windows,
+    collate_pairs,
+    collate_texts,
+    in_order,
+    pad,
+    windows_in_order,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = ("source", "source_mask", "target_in", "target_out", "target_mask")
@@ -249,3 +259,30 @@ def test_a_token_batch_moves_as_a_whole_with_and_without_a_mask():
 def test_bad_windows_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- whole texts ----------------------------------------------------------------------------------------
+
+
+def test_texts_read_all_but_the_last_and_say_all_but_the_first():
+    batch = collate_texts([[2, 5, 6, 3], [2, 3]], pad_id=9)
+    assert batch.inputs.tolist() == [[2, 5, 6], [2, 3, 9]] and batch.targets.tolist() == [[5, 6, 3], [3, 9, 9]]
+    assert batch.mask.tolist() == [[True, True, True], [True, False, False]]
+
+
+def test_every_text_once_an_epoch_with_little_padding():
+    texts = [[2, 10 + i, *[5] * (i % 20), 3] for i in range(103)]
+    batches = TextBatches(texts, 10, seed=1)
+    epochs = [[batches[e * 11 + i] for i in range(11)] for e in range(2)]
+    orders = [[int(row[1]) - 10 for batch in epoch for row in batch.inputs] for epoch in epochs]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(103)) and orders[0] != orders[1]
+    padded = np.mean([1 - batch.mask.float().mean().item() for batch in epochs[0]])
+    assert padded < 0.15 < np.mean([1 - TextBatches(texts, 10, pool=1)[i].mask.float().mean().item() for i in range(11)])
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: TextBatches([], 4), "texts: got none"), (lambda: collate_texts([[1, 2], [1]]), "fewer than two ids"),
+    (lambda: TextBatches([[1, 2]], 0), "batch_size: got 0")])
+def test_bad_texts(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from figures import _draw, beam_search, causal_mask, encoder_decoder, multi_head, transformer
+from course_lib.tokenizers import merge
+from figures import _draw, beam_search, byte_pairs, causal_mask, encoder_decoder, kv_cache, multi_head, transformer
 from figures._draw import Drawing, number, width_of
 from figures.additive_attention import SCORES, softmax
 
@@ -256,3 +257,16 @@ def test_one_command_redraws_and_names_what_it_does_not_know(tmp_path):
 def test_palette_is_okabe_and_ito():
     assert {_draw.BLUE, _draw.ORANGE, _draw.GREEN, _draw.VERMILLION, _draw.PURPLE} == {
         "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"}
+
+
+def test_byte_pairs_are_those_of_the_library():
+    steps = byte_pairs.steps()
+    for name, (before, pair, _), (after, _, _) in zip(byte_pairs.NAMES, steps, steps[1:]):
+        assert merge(before, pair, name) == after
+    assert steps[0][2] == 4 and steps[1][0].count("Z") == 2 and "".join(steps[-1][0]) == "XdXac"
+
+
+def test_the_cache_leaves_one_row():
+    n = len(kv_cache.WORDS)
+    assert sum(map(sum, kv_cache.computed(False))) == n * (n + 1) // 2
+    assert [sum(row) for row in kv_cache.computed(True)] == [0] * (n - 1) + [n]

@@ -54,7 +54,7 @@ def test_a_step_of_muon_is_nearly_orthogonal_and_as_long_as_its_formula_says():
         moved = (before[name] - p.detach()).double() / (config.lr * 0.2 * max(p.shape)**0.5)
         u, _, v = torch.linalg.svd(p.grad.double(), full_matrices=False)
         values = torch.linalg.svdvals(moved)
-        assert 0.5 < values.min() and values.max() < 1.3, (name, values)
+        assert values.min() > 0.5 and values.max() < 1.3, (name, values)
         assert (moved * (u @ v)).sum() / (moved.norm() * (u @ v).norm()) > 0.95, name
     for name in names(net, optimizer)[1]:                               # AdamW's first step: lr · sign(gradient)
         moved = before[name] - net.get_parameter(name).detach()

@@ -1,4 +1,6 @@
-"""Work per token against torch's own counter and a count by hand; the machine's rate."""
+"""Work per token against torch's own counter and a count by hand; bytes of weights; the machine's rates."""
+
+import time
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.attention import scaled_dot_product_attention
 from course_lib.models.gpt import GPT, GPT2, GPTConfig
-from course_lib.speed import flops_per_token, matmul_rate
+from course_lib.speed import flops_per_token, matmul_rate, memory_rate, weight_bytes
 
 
 class Readable(nn.Module):
@@ -50,3 +52,23 @@ def test_a_rate_is_positive_and_larger_products_do_not_hide_it():
     assert matmul_rate(torch.device("cpu"), torch.bfloat16, size=64, seconds=0) > 0
     with pytest.raises(ValueError, match="size: got 0, expected at least 1"):
         matmul_rate(torch.device("cpu"), size=0)
+
+
+def test_decoding_reads_each_linear_layer_once():
+    model = GPT(GPTConfig(23, 16, 4, 3, max_len=32))
+    matrices = 3 * (4 * 16 * 16 + 2 * 16 * 64) + 23 * 16                   # the output's matrix is the embedding's, read once
+    biases = sum(m.bias.numel() for m in model.modules() if isinstance(m, nn.Linear) and m.bias is not None)
+    assert weight_bytes(model) == 4 * (matrices + biases) and biases
+    assert weight_bytes(model.bfloat16()) == 2 * (matrices + biases)
+    assert weight_bytes(nn.Embedding(9, 9)) == 0 and weight_bytes(nn.Linear(3, 5)) == 4 * 20
+
+
+def test_a_memory_rate_is_bytes_by_the_time_of_the_fastest_sum(monkeypatch):
+    times = iter([0.0, 0.0, 4.0, 4.0, 4.0, 6.0, 6.0, 6.0, 9.0, 9.0])       # sums of 4, 2 and 3 seconds, the clock between them
+    monkeypatch.setattr(time, "perf_counter", lambda: next(times))
+    assert memory_rate(torch.device("cpu"), size=4000, seconds=9.0) == 2000
+    monkeypatch.undo()
+    assert 1e8 < memory_rate(torch.device("cpu"), size=2**22, seconds=0.05) < 1e13
+    for size in (0, 3, 6, -4):
+        with pytest.raises(ValueError, match=f"size: got {size}, expected a positive multiple of 4"):
+            memory_rate(torch.device("cpu"), size=size)

@@ -7,7 +7,7 @@ import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,11 +51,10 @@ def without_specials(text: str) -> str:
     return re.sub(r"\[(?=(?:PAD|UNK|CLS|SEP|MASK)\])|<(?=\|endoftext)", "(", text)
 
 
-def tiktoken_gpt2(pattern: str = GPT2_PATTERN) -> tiktoken.Encoding:
+def tiktoken_gpt2(pattern: str = GPT2_PATTERN, files: Sequence[Path] = GPT2_FILES) -> tiktoken.Encoding:
     """GPT-2's tokenizer in tiktoken, from files on disk (no cache, no download)."""
-    merges, vocabulary = map(str, GPT2_FILES)
-    return tiktoken.Encoding("gpt2 from files", pat_str=pattern, special_tokens={"<|endoftext|>": 50256},
-                             mergeable_ranks=data_gym_to_mergeable_bpe_ranks(merges, vocabulary))
+    ranks = data_gym_to_mergeable_bpe_ranks(*map(str, files))
+    return tiktoken.Encoding("gpt2 from files", pat_str=pattern, special_tokens={"<|endoftext|>": len(ranks)}, mergeable_ranks=ranks)
 
 
 def byte_level(model: models.BPE) -> tokenizers.Tokenizer:
@@ -66,9 +65,9 @@ def byte_level(model: models.BPE) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def huggingface_gpt2() -> tokenizers.Tokenizer:
+def huggingface_gpt2(files: Sequence[Path] = GPT2_FILES) -> tokenizers.Tokenizer:
     """GPT-2's tokenizer in Hugging Face `tokenizers`."""
-    merges, vocabulary = GPT2_FILES
+    merges, vocabulary = files
     lines = merges.read_text("utf-8").split("\n")[1:-1]
     tokenizer = byte_level(models.BPE(json.loads(vocabulary.read_text("utf-8")), [tuple(line.split(" ")) for line in lines]))
     tokenizer.add_special_tokens(["<|endoftext|>"])

@@ -20,6 +20,7 @@ _TABLE = {
     "test": Command("Run everything that must pass: library, exercises, notebooks.", f"{CALL} test --quick"),
     "lab": Command("Write the student edition to my_course/ and open JupyterLab on it.", f"{CALL} lab 03"),
     "train": Command("Train a recipe on real data, alone or under torchrun.", f"{CALL} train multi30k"),
+    "bench": Command("Measure speed and memory beside peers and the machine's ceiling.", f"{CALL} bench gpt --quick"),
     "data": Command("List, download and check the real data sets.", f"{CALL} data fetch multi30k"),
     "doctor": Command("Check this computer and say how to fix what is missing.", f"{CALL} doctor"),
 }

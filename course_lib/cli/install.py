@@ -72,7 +72,7 @@ def pip_install(python: Path, files: Sequence[Path], log: Path, keep_open: int |
         try:
             _follow(pip, words)
         except BaseException:
-            _end(pip)
+            end(pip)
             raise
     if pip.returncode:
         raise SetupError(fault(log.read_text(encoding="utf-8"), log))
@@ -113,13 +113,14 @@ def phase(line: str) -> str | None:
     return None
 
 
-def _end(pip: subprocess.Popen) -> None:
-    pip.terminate()
+def end(process: subprocess.Popen) -> None:
+    """End a process and wait until it has; one that does not by itself in ten seconds is killed."""
+    process.terminate()
     try:
-        pip.wait(timeout=10)
+        process.wait(timeout=10)
     except subprocess.TimeoutExpired:
-        pip.kill()
-        pip.wait()
+        process.kill()
+        process.wait()
 
 
 def _follow(pip: subprocess.Popen, words) -> None:

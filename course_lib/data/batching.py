@@ -1,7 +1,8 @@
 """From lists of token ids to padded batches. A batch is a function of its number, so training resumes by counting."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 import torch
@@ -73,44 +74,70 @@ def collate_pairs(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, bos_i
     return PairBatch(source, source_mask, target_in, target_out, target_mask)
 
 
-class PairBatches:
-    """Endless shuffled batches of similar length, each a function of its number: batches[0], batches[1], …
+class _Shuffled:
+    """Endless shuffled batches of items of similar length, each a function of its number: batches[0], batches[1], …
 
-    Every epoch is a new permutation; within windows of `pool` batches the pairs are sorted by length, so little is padded,
-    and the order of the batches is shuffled again. The same (pairs, seed, number) gives the same batch in any process.
+    Every epoch is a new permutation; within windows of `pool` batches the items are sorted by length, so little is padded,
+    and the order of the batches is shuffled again. The same (items, seed, number) gives the same batch in any process.
     """
 
-    def __init__(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], batch_size: int, *, seed: int = 0,
-                 pool: int = 50, **special_ids: int):
-        if not pairs:
-            raise ValueError("pairs: got none, expected at least one pair of id lists")
+    def __init__(self, items: Sequence, lengths: Iterable[int], batch_size: int, seed: int, pool: int):
         for name, value in (("batch_size", batch_size), ("pool", pool)):
             if value < 1:
                 raise ValueError(f"{name}: got {value}, expected at least 1")
-        self.pairs, self.batch_size, self.seed, self.pool, self.special_ids = pairs, batch_size, seed, pool, special_ids
-        self.lengths = np.array([len(s) + len(t) for s, t in pairs])
+        self.items, self.lengths = items, np.fromiter(lengths, dtype=np.int64, count=len(items))
+        self.batch_size, self.seed, self.pool = batch_size, seed, pool
         self._epoch, self._order = -1, []
 
     @property
     def per_epoch(self) -> int:
-        """How many batches show every pair once; a last incomplete batch counts."""
-        return -(-len(self.pairs) // self.batch_size)
+        """How many batches show everything once; a last incomplete batch counts."""
+        return -(-len(self.items) // self.batch_size)
 
-    def __getitem__(self, number: int) -> PairBatch:
+    def __getitem__(self, number: int):
         if number < 0:
             raise ValueError(f"number: got {number}, expected 0, 1, 2, …")
         epoch, position = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._arrange(epoch)
-        return collate_pairs([self.pairs[i] for i in self._order[position]], **self.special_ids)
+        return self.collate([self.items[i] for i in self._order[position]])
 
     def _arrange(self, epoch: int) -> list[np.ndarray]:
         random = np.random.default_rng([self.seed, epoch])
-        order, window = random.permutation(len(self.pairs)), self.batch_size * self.pool
+        order, window = random.permutation(len(self.items)), self.batch_size * self.pool
         windows = [order[i:i + window] for i in range(0, len(order), window)]
         order = np.concatenate([w[np.argsort(self.lengths[w], kind="stable")] for w in windows])
         batches = [order[i:i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         return [batches[i] for i in random.permutation(len(batches))]
+
+
+class PairBatches(_Shuffled):
+    """Endless shuffled PairBatches from pairs of id lists: batches[0], batches[1], … See `collate_pairs`."""
+
+    def __init__(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], batch_size: int, *, seed: int = 0,
+                 pool: int = 50, **special_ids: int):
+        if not pairs:
+            raise ValueError("pairs: got none, expected at least one pair of id lists")
+        super().__init__(pairs, (len(s) + len(t) for s, t in pairs), batch_size, seed, pool)
+        self.collate = partial(collate_pairs, **special_ids)
+
+
+class TextBatches(_Shuffled):
+    """Endless shuffled TokenBatches of whole texts, one a row: batches[0], batches[1], … See `collate_texts`."""
+
+    def __init__(self, texts: Sequence[Sequence[int]], batch_size: int, *, seed: int = 0, pool: int = 50, pad_id: int = 0):
+        if not texts:
+            raise ValueError("texts: got none, expected at least one list of ids")
+        super().__init__(texts, map(len, texts), batch_size, seed, pool)
+        self.collate = partial(collate_texts, pad_id=pad_id)
+
+
+def collate_texts(texts: Sequence[Sequence[int]], pad_id: int = 0) -> TokenBatch:
+    """Lists of ids, each with its <bos> and <eos> → one TokenBatch: a row reads all but its last id and has to say all but its first."""
+    if any(len(text) < 2 for text in texts):
+        raise ValueError("texts: got one of fewer than two ids, expected a first one to read and a next one to say")
+    ids, mask = pad(texts, pad_id)
+    return TokenBatch(ids[:, :-1], ids[:, 1:], mask[:, 1:])
 
 
 def in_order(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], batch_size: int = 256, **special_ids: int) -> list[PairBatch]:

@@ -1,47 +1,50 @@
 """How fast GPT decodes and trains, beside Hugging Face's GPT-2 with the same weights and a plain rendering in torch.nn.
 
-    python tests/bench/gpt.py [--quick] [--threads N] [--only decoding|training]
+    python tests/bench/gpt.py [--quick] [--threads N] [--only training]
 
 GPT-2's shape: 6 layers, 384 wide, 6 heads, vocabulary 4096. All run in one process, turn by turn, another one first each time,
-so that other load on the machine hits them alike. Medians of several rounds with their range; ratios are medians of the
-rounds' own ratios.
+so that other load on the machine hits them alike.
 
     decoding         greedy, 256 tokens after a prompt of 16, at batch 1 and 16, beside `generate` with its own cache; the same
                      ids in float32 (checked). Ours plain, and inside `packed(model)`, which multiplies in a better way for
                      few rows (the cost of preparing it is part of the time); both again in bfloat16
-    training step    forward, loss, backward, clipping, AdamW: 8 windows of 256 tokens; the same loss (checked)
-    utilisation      what a training step does by formula, of what this machine's matrix products do
+    training         forward, loss, backward, clipping, AdamW: 8 windows of 256 tokens; the same loss (checked)
+    of ceiling       what a training step does by formula, of what this machine's matrix products do; the weights that decoding
+                     in float32 reads at batch 1, of what it reads from memory (in bfloat16 they may fit in a cache)
 
-Wanted: decoding ≥ 1.6 × at batch 1 and ≥ 1.5 × at batch 16 in float32 (aim 2.5, with bfloat16 3), training ≥ 1.1 × Hugging Face
-and ≥ 1.0 × the plain rendering.
+Wanted: decoding ≥ 1.6 × at batch 1 and ≥ 1.5 × at batch 16 in float32, packed (aim 2.5, with bfloat16 3), training ≥ 1.1 ×
+Hugging Face and ≥ 1.0 × the plain rendering.
 """
 
-import argparse
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])      # in place of this folder, where tokenizers.py hides the package
 from transformers import GPT2Config, GPT2LMHeadModel
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from course_lib.data.batching import TokenBatch, Windows
+from course_lib.cli.comparison import Row
+from course_lib.data.batching import Windows
 from course_lib.generation import greedy
 from course_lib.losses import next_token_loss
 from course_lib.models.gpt import GPT, GPTConfig
 from course_lib.models.gpt2_weights import save_gpt2
 from course_lib.packing import packed
-from course_lib.speed import flops_per_token, matmul_rate
-from course_lib.training import TrainingConfig, make_optimizer
-from tests.bench.common import spread
+from course_lib.speed import flops_per_token, weight_bytes
+from tests.bench.common import Trainer, main, pace, turns
 
 CONFIG = GPTConfig(4096, 384, 6, 6, max_len=512)
 PROMPT, DECODED, BATCH, CONTEXT = 16, 256, 8, 256
+PEER, PLAIN = "Hugging Face", "nanoGPT's parts"
+WANTED = {1: 1.6, 16: 1.5}                                                              # batch: packed, in float32
 
 
 class PlainBlock(nn.Module):
@@ -103,23 +106,8 @@ def make() -> tuple[GPT, GPT2LMHeadModel]:
         return ours, GPT2LMHeadModel.from_pretrained(folder)
 
 
-def turns(contestants: dict[str, Callable[[], float]], rounds: int, unit: str, wanted: str, baseline: str) -> None:
-    """Let all run in each round, another one first each time; print rates, and ratios to `baseline`."""
-    rates, names = {name: [] for name in contestants}, list(contestants)
-    for number in range(-1, rounds):                                                    # the first round only warms up
-        for i in range(len(names)):
-            name = names[(i + number) % len(names)]
-            rate = contestants[name]()
-            if number >= 0:
-                rates[name].append(rate)
-    for name, found in rates.items():
-        ratios = spread([a / b for a, b in zip(found, rates[baseline])], ".2f")
-        print(f"  {name:<28} {spread(found)} {unit}   × {baseline}: {ratios}")
-    print(f"  wanted: {wanted}")
-
-
-def measure_decoding(batch: int, rounds: int, decoded: int) -> None:
-    ours, theirs = (model.eval() for model in make())
+def measure_decoding(batch: int, quick: bool) -> Iterator[Row]:
+    (rounds, decoded), (ours, theirs) = (3, 64) if quick else (5, DECODED), (model.eval() for model in make())
     half = GPT(CONFIG).eval()
     half.load_state_dict(ours.state_dict())
     half.bfloat16()
@@ -134,76 +122,34 @@ def measure_decoding(batch: int, rounds: int, decoded: int) -> None:
         said = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=decoded, do_sample=False)
         return said[:, PROMPT:].tolist()
 
-    def rate(run: Callable[[], list[list[int]]]) -> Callable[[], float]:
-        def timed() -> float:
-            start = time.perf_counter()
-            said = run()
-            assert sum(map(len, said)) == batch * decoded
-            return batch * decoded / (time.perf_counter() - start)
-        return timed
-
     assert decode(ours, False) == decode(ours, True) == generate(), "not the same ids: no comparison"
-    print(f"\ndecoding, batch {batch}, {decoded} tokens after {PROMPT}")
-    turns({"Hugging Face": rate(generate), "ours": rate(lambda: decode(ours, False)), "ours, packed": rate(lambda: decode(ours, True)),
-           "ours, bfloat16": rate(lambda: decode(half, False)), "ours, bfloat16, packed": rate(lambda: decode(half, True))},
-          rounds, "tokens/s", f"ours in float32 at least {1.6 if batch == 1 else 1.5} × Hugging Face", "Hugging Face")
+    runs = {PEER: generate, "packed": partial(decode, ours, True), "plain": partial(decode, ours, False),
+            "packed, bfloat16": partial(decode, half, True), "plain, bfloat16": partial(decode, half, False)}
+    rates = turns({name: pace(lambda run=run: sum(map(len, run()))) for name, run in runs.items()}, rounds)
+    theirs = rates.pop(PEER)
+    for name, found in rates.items():
+        counted = {"work": weight_bytes(ours), "ceiling": "memory"} if batch == 1 and "bfloat16" not in name else {}
+        yield Row("gpt", f"decoding, batch {batch}, {name}", "tokens/s", found, PEER, theirs,
+                  WANTED[batch] if name == "packed" else None, **counted)
 
 
-def measure_training(rounds: int, steps: int) -> None:
+def measure_training(quick: bool) -> Iterator[Row]:
     ours, theirs = make()
-    nets = {"Hugging Face": lambda ids: theirs(ids, use_cache=False).logits, "nanoGPT's parts": Plain(ours), "ours": ours}
-    modules = {"Hugging Face": theirs, "nanoGPT's parts": nets["nanoGPT's parts"], "ours": ours}
+    modules = {"ours": ours, PEER: theirs, PLAIN: Plain(ours)}
+    nets = {**modules, PEER: lambda ids: theirs(ids, use_cache=False).logits}
     text = torch.randint(0, CONFIG.vocab_size, (100_000,), generator=torch.Generator().manual_seed(1))
     batches = Windows(text, CONTEXT, BATCH)
     expected = next_token_loss(ours, batches[0])[0].item()
     for name, net in nets.items():
         assert abs(next_token_loss(net, batches[0])[0].item() / expected - 1) < 1e-5, f"{name} computes another loss: no comparison"
-
-    def contestant(name: str) -> Callable[[], float]:
-        optimizer, net = make_optimizer(modules[name].train(), TrainingConfig(steps=1, lr=1e-4)), nets[name]
-
-        def step(batch: TokenBatch) -> None:
-            loss, count = next_token_loss(net, batch)
-            (loss / count).backward()
-            nn.utils.clip_grad_norm_(modules[name].parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-
-        def timed() -> float:
-            start = time.perf_counter()
-            for i in range(steps):
-                step(batches[i])
-            rates.setdefault(name, []).append(steps * BATCH * CONTEXT / (time.perf_counter() - start))
-            return rates[name][-1]
-        return timed
-
-    rates: dict[str, list[float]] = {}
-    print(f"\ntraining step, {BATCH} windows of {CONTEXT}, float32")
-    contestants = {name: contestant(name) for name in nets}
-    turns(contestants, rounds, "tokens/s", "ours at least 1.1 × Hugging Face", "Hugging Face")
-    ratios = [a / b for a, b in zip(rates["ours"][1:], rates["nanoGPT's parts"][1:])]
-    print(f"  ours × nanoGPT's parts: {spread(ratios, '.2f')}   wanted: at least 1.0")
-    work, best = flops_per_token(ours, CONTEXT).training, matmul_rate(torch.device("cpu"))
-    print(f"  utilisation: {work / 1e6:.0f} MFLOP a token × {max(rates['ours']):,.0f} tokens/s = {work * max(rates['ours']) / best:.0%} "
-          f"of {best / 1e9:.0f} GFLOP/s")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="3 short rounds instead of 5")
-    parser.add_argument("--threads", type=int, help="threads of torch (default: what torch takes)")
-    parser.add_argument("--only", choices=("decoding", "training"), help="one half only")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {CONFIG.n_layers} layers, {CONFIG.d_model} wide")
-    rounds = 3 if arguments.quick else 5
-    if arguments.only != "training":
-        for batch in (1, 16):
-            measure_decoding(batch, rounds, 64 if arguments.quick else DECODED)
-    if arguments.only != "decoding":
-        measure_training(2 * rounds, 1)
+    rates = turns({name: Trainer(modules[name], partial(next_token_loss, net), batches, 1) for name, net in nets.items()},
+                  3 if quick else 10)
+    work = flops_per_token(ours, CONTEXT).training
+    for peer, wanted in ((PEER, 1.1), (PLAIN, 1.0)):
+        yield Row("gpt", f"training, {BATCH} windows of {CONTEXT}", "tokens/s", rates["ours"], peer, rates[peer], wanted,
+                  work=work, ceiling="matmul")
 
 
 if __name__ == "__main__":
-    main()
+    measures = {"training": measure_training, **{f"decoding, batch {batch}": partial(measure_decoding, batch) for batch in WANTED}}
+    main(__doc__, measures, quick=measures)

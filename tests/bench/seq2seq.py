@@ -1,34 +1,36 @@
 """How fast the encoder–decoder trains, beside the loop of textbooks and beside torch's fused GRU.
 
-    python tests/bench/seq2seq.py [--quick] [--threads N]
+    python tests/bench/seq2seq.py [--quick] [--threads N] [--only small|large]
 
 All contestants run in one process, turn by turn on the same batches, so that other load on the machine hits them alike.
-One step is forward, backward, clipping and the AdamW update; tokens are real target tokens. Medians of several rounds with
-their range. Ratios are medians of the rounds' own ratios.
+One step is forward, backward, clipping and the AdamW update; tokens are real target tokens.
 
-    ours       course_lib's Seq2Seq with additive attention: what does not depend on the state is computed once per batch
-    textbook   the same network, same weights, same logits, with keys, embedding share and vocabulary computed in every step
-    nn.GRU     no attention, encoder and decoder in torch.nn.GRU (packed), readout and vocabulary once per batch
-    ours, none course_lib's Seq2Seq without attention: the same logits as nn.GRU
+    ours          course_lib's Seq2Seq with additive attention: what does not depend on the state is computed once per batch
+    textbook      the same network, same weights, same logits, with keys, embedding share and vocabulary computed in every step
+    nn.GRU        no attention, encoder and decoder in torch.nn.GRU (packed), readout and vocabulary once per batch
+    no attention  course_lib's Seq2Seq without attention: the same logits as nn.GRU
+    collating     making a batch of sentences, beside the step that trains on it
 
 Wanted: ours ≥ 1.25 × textbook, ours ≥ 0.75 × nn.GRU, and collating a batch at most 3 % of a step.
 """
 
-import argparse
 import sys
-import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])      # in place of this folder, where tokenizers.py hides the package
 from course_lib.attention import masked_softmax
+from course_lib.cli.comparison import Row
 from course_lib.data.batching import PairBatches
+from course_lib.losses import seq2seq_loss
 from course_lib.models.seq2seq import Seq2Seq, Seq2SeqConfig
-from course_lib.training import TrainingConfig, make_optimizer
-from tests.bench.common import LENGTHS, random_pairs, run_steps, spread
+from tests.bench.common import Trainer, main, pace, random_pairs, turns
 
 SIZES = {                                # name: d_embed, vocabulary, batch size
     "small": (128, 500, 64),
@@ -116,53 +118,27 @@ def make(name: str, d_embed: int, vocab: int) -> nn.Module:
     return {"textbook": Textbook, "nn.GRU": TorchGRU}.get(name, lambda m: m)(model)
 
 
-def measure(size: str, rounds: int, steps: int) -> None:
-    d_embed, vocab, batch_size = SIZES[size]
-    source = PairBatches(random_pairs(batch_size * max(50, steps), vocab), batch_size)
-    names = ("ours", "textbook", "nn.GRU", "ours, none")
-    models = {name: make(name, d_embed, vocab) for name in names}
-    probe = source[0]
-    for one, other in (("ours", "textbook"), ("ours, none", "nn.GRU")):                 # the same maths, or no comparison
+def measure(size: str, quick: bool) -> Iterator[Row]:
+    (d_embed, vocab, batch_size), (rounds, steps) = SIZES[size], (3, 3) if quick else (9, 6)
+    batches = PairBatches(random_pairs(batch_size * 50, vocab), batch_size)
+    models = {name: make(name, d_embed, vocab) for name in ("ours", "textbook", "nn.GRU", "no attention")}
+    probe = batches[0]
+    for one, other in (("ours", "textbook"), ("no attention", "nn.GRU")):               # the same maths, or no comparison
         with torch.no_grad():
             expected, logits = (models[n](probe.source, probe.source_mask, probe.target_in) for n in (one, other))
         torch.testing.assert_close(logits[probe.target_mask], expected[probe.target_mask], rtol=0, atol=1e-4)
-    optimizers = {name: make_optimizer(model, TrainingConfig(steps=1)) for name, model in models.items()}
-    rates = {name: [] for name in names}
-    shares = []
-    for name in names:
-        run_steps(models[name], optimizers[name], [probe])
-    for number in range(rounds):
-        start = time.perf_counter()
-        batches = [source[number * steps + i] for i in range(steps)]
-        collating, tokens = time.perf_counter() - start, sum(int(b.target_mask.sum()) for b in batches)
-        for i in range(len(names)):
-            name = names[(i + number) % len(names)]                                     # nobody always goes first
-            seconds = run_steps(models[name], optimizers[name], batches)
-            rates[name].append(tokens / seconds)
-            if name == "ours":
-                shares.append(100 * collating / seconds)
-    print(f"\n{size}: d_embed {d_embed}, d_hidden {D_HIDDEN}, vocabulary {vocab}, batch {batch_size}, "
-          f"{LENGTHS[0]}–{LENGTHS[1]} words; {rounds} rounds of {steps} steps")
-    for name in names:
-        print(f"  {name:<11} {spread(rates[name])} target tokens/s")
-    for other, wanted in (("textbook", 1.25), ("nn.GRU", 0.75)):
-        ratios = [a / b for a, b in zip(rates["ours"], rates[other])]
-        print(f"  ours / {other:<9} {spread(ratios, '.2f')}   wanted: at least {wanted}")
-    print(f"  collating   {spread(shares, '.2f')} % of a step   wanted: at most 3")
+    trainers = {name: Trainer(model, partial(seq2seq_loss, model), batches, steps) for name, model in models.items()}
 
+    def collating(number: int) -> float:
+        return pace(lambda: sum(int(batch.target_mask.sum()) for batch in trainers["ours"].chosen(number)))(number)
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 3 steps instead of 9 of 6")
-    parser.add_argument("--threads", type=int, help="threads of torch (default: what torch takes)")
-    parser.add_argument("--size", choices=SIZES, help="one size only")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    for size in [arguments.size] if arguments.size else SIZES:
-        measure(size, *((3, 3) if arguments.quick else (9, 6)))
+    rates = turns({**trainers, "collating": collating}, rounds)
+    for name, peer, wanted in (("ours", "textbook", 1.25), ("ours", "nn.GRU", 0.75), ("no attention", "nn.GRU", None)):
+        what = f"training, {size}" + ", no attention" * (name != "ours")
+        yield Row("seq2seq", what, "tokens/s", rates[name], peer, rates[peer], wanted)
+    shares = [100 * step / batch for step, batch in zip(rates["ours"], rates["collating"])]
+    yield Row("seq2seq", f"collating, {size}", "% of a step", shares, goal=3, less_is_better=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, {size: partial(measure, size) for size in SIZES}, quick=("small",))

@@ -1,134 +1,142 @@
 """How fast byte-pair encoding is trained and used, beside Hugging Face's `tokenizers` and tiktoken, and the memory of training.
 
-    python tests/bench/tokenizers.py [--quick] [--exact]
+    python tests/bench/tokenizers.py [--quick] [--only training]
+    python tests/bench/tokenizers.py --exact
 
-All run in one process on one thread, turn by turn, so that other load on the machine hits them alike. Medians of several
-rounds with their range; ratios are medians of the rounds' own ratios. Needs COURSE_DATA.
+All run in one process on one thread, turn by turn, so that other load on the machine hits them alike.
 
-    training        4096 ids, on tiny Shakespeare (as one text, and line by line) and on MIXED, 5,000,000 bytes of seven files
-    encoding        GPT-2's merges; cold: nothing is remembered; warm: the same text for the second time; short: line by line
-    memory          of a new process that reads MIXED line by line and trains: its highest resident set over that before
-    long words      1 MB without a space: one letter, random letters; and a quarter of it
+    training        4096 ids, on tiny Shakespeare (as one text, and line by line) and on 5,000,000 bytes of seven files
+    encoding        GPT-2's merges; cold: nothing is remembered; warm: the same text for the second time; lines: line by line
+    memory          of a new process that reads the larger text line by line and trains: its highest resident set over that before
+    long words      1 MiB without a space (one letter, random letters): the time that it takes, in that of a quarter of it
     --exact         every text file of COURSE_DATA, whole: ids equal tiktoken's, Hugging Face's and BertWordPieceTokenizer's
 
-Wanted: training ≤ 1.0 × Hugging Face's time; encoding ≥ 8 MB/s warm, ≥ 3.5 MB/s cold; memory ≤ 60 MB; 4 times the letters,
-far less than 16 times the time.
+Where COURSE_DATA has not all files, the texts are 1 MB and 5 MB of Tinytown's stories, and the merges are learned from them.
+
+Wanted: training ≥ 1.0 × Hugging Face's rate; encoding ≥ 8 MB/s warm, ≥ 3.5 MB/s cold; memory ≤ 60 MiB; 4 times the letters,
+far less than 16 times the time: at most 8.
 """
 
-import argparse
+import json
 import os
 import random
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-os.environ["RAYON_NUM_THREADS"] = "1"                   # before the import that reads it
+os.environ["RAYON_NUM_THREADS"] = "1"                           # before the import that reads them
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-sys.path.pop(0)                                         # this folder, where this file would hide the package `tokenizers`
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])      # in place of this folder, where tokenizers.py hides the package
+from tokenizers import BertWordPieceTokenizer
+
+from course_lib.cli.comparison import Row
+from course_lib.data.tinytown import iterate_stories
 from course_lib.tokenizers import BPETokenizer, WordPieceTokenizer
+from course_lib.tokenizers.alphabet import to_letters
+from tests.bench import texts
+from tests.bench.common import Contestant, main, pace, turns
+from tests.bench.texts import Text
+from tests.tokenizer_twins import (
+    BERT_FILE,
+    GPT2_FILES,
+    huggingface_gpt2,
+    huggingface_trained,
+    real_texts,
+    tiktoken_gpt2,
+    without_specials,
+)
 
-MIXED = ("wikitext-2/valid.txt", "tinyshakespeare/input.txt", "korsts/sts-train.tsv", "tatoeba-laser/tatoeba.fra-eng.fra",
-         "gsm8k/test.jsonl", "tinystories/tiny_stories.txt", "wikitext-2/test.txt")         # English, Korean, French, sums
-MIXED_BYTES = 5_000_000
-SHAKESPEARE = "tinyshakespeare/input.txt"
-
-
-def lines(names: tuple[str, ...], limit: int = MIXED_BYTES) -> Iterator[str]:
-    """The files' lines, one after the other, to `limit` bytes."""
-    for name in names:
-        with open(Path(os.environ["COURSE_DATA"]) / name, encoding="utf-8", newline="") as file:
-            for line in file:
-                limit -= len(line.encode())
-                if limit < 0:
-                    return
-                yield line
-
-
-# The functions below import what they need, since the process whose memory is measured must have loaded nothing else.
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+PEER = "Hugging Face"
 
 
-def peak_mb() -> float:
-    """The highest resident set of this process so far (Linux; `ru_maxrss` would begin with the parent's)."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+class Material(NamedTuple):
+    """A smaller and a larger text, and the two files of merges as GPT-2 has them."""
+
+    small: Text
+    large: Text
+    merges: list[Path]
 
 
-def train_and_tell(who: str) -> None:
-    """In a process of its own: MiB above what there was before reading the text."""
-    if who == "Hugging Face":
-        from tests.tokenizer_twins import huggingface_trained as train
-    else:
-        train = BPETokenizer.train
-    before = peak_mb()
-    train(lines(MIXED), 4096)
-    print(peak_mb() - before)
+def real(folder: Path) -> Material:
+    """Texts and merges of COURSE_DATA."""
+    shakespeare, mixed, merges = ([folder / name for name in names] for names in ((texts.SHAKESPEARE,), texts.MIXED, texts.GPT2))
+    return Material(Text("Shakespeare", shakespeare), Text("5 MB", mixed), merges)
 
 
-def measure_memory() -> None:
-    for who in ("ours", "Hugging Face"):
-        told = subprocess.run([sys.executable, __file__, "--memory-of", who], capture_output=True, text=True, check=True).stdout
-        print(f"  {'memory of training, ' + who:<34} {float(told):,.1f} MiB{'   wanted: at most 60' * (who == 'ours')}")
+def invented(folder: Path) -> Material:
+    """Stories of Tinytown in English and German, and merges learned from them, as files in `folder`."""
+    path, size = folder / "tinytown.txt", 0
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for story in iterate_stories():
+            size += file.write(f"{story.text}\n{story.text_de}\n")                         # letters: no more than bytes
+            if size > texts.MIXED_BYTES:
+                break
+    small = Text("Tinytown 1 MB", [path], texts.TINYTOWN_BYTES)
+    trained = BPETokenizer.train(small.lines(), 4096)
+    trained.save(folder / "trained.json")                                               # and trained.merges.txt
+    letters = {token if isinstance(token, str) else to_letters(token): i for i, token in enumerate(trained.vocabulary)}
+    (folder / "encoder.json").write_text(json.dumps(letters), encoding="utf-8")
+    return Material(small, Text("Tinytown 5 MB", [path]), [folder / "trained.merges.txt", folder / "encoder.json"])
 
 
-def measure_training(rounds: int) -> None:
-    from tests.bench.common import spread
-    from tests.bench.transformer import turns
-    from tests.tokenizer_twins import huggingface_trained
-    play, mixed = list(lines((SHAKESPEARE,))), list(lines(MIXED))
-    for name, texts in (("Shakespeare, one text", ["".join(play)]), ("Shakespeare, lines", play),
-                        ("5 MB, one text", ["".join(mixed)]), ("5 MB, lines", mixed)):
-        ours, theirs = turns({
-            "ours": lambda _, texts=texts: seconds(lambda: BPETokenizer.train(texts, 4096)),
-            "theirs": lambda _, texts=texts: seconds(lambda: huggingface_trained(texts, 4096))}, rounds).values()
-        print(f"  {'training, ' + name:<34} ours {spread(ours, '.2f')} s, Hugging Face {spread(theirs, '.2f')} s, "
-              f"ratio {spread([a / b for a, b in zip(ours, theirs)], '.2f')}   wanted: at most 1.0")
+def measure_training(text: Text, quick: bool) -> Iterator[Row]:
+    by_line = list(text.lines())
+    whole, size = "".join(by_line), sum(len(line.encode()) for line in by_line) / 1e6
+
+    def contestant(train: Callable, given: list[str]) -> Contestant:
+        return pace(lambda: bool(train(given, 4096)) * size)
+
+    for how, given in (("one text", [whole]), ("lines", by_line)):
+        ours, theirs = turns({"ours": contestant(BPETokenizer.train, given), PEER: contestant(huggingface_trained, given)},
+                             3 if quick else 9).values()
+        yield Row("tokenizers", f"training, {text.name}, {how}", "MB/s", ours, PEER, theirs, wanted=1.0)
 
 
-def measure_encoding(rounds: int) -> None:
-    from tests.bench.common import spread
-    from tests.bench.transformer import turns
-    from tests.tokenizer_twins import GPT2_FILES, huggingface_gpt2, tiktoken_gpt2
-    gpt2, tik, hf = BPETokenizer.from_gpt2(*GPT2_FILES), tiktoken_gpt2(), huggingface_gpt2()
-    for name, chosen in (("Shakespeare", (SHAKESPEARE,)), ("5 MB", MIXED)):
-        short = list(lines(chosen))
-        text = "".join(short)
+def measure_encoding(text: Text, merges: list[Path], quick: bool) -> Iterator[Row]:
+    gpt2, tik, hf = BPETokenizer.from_gpt2(*merges), tiktoken_gpt2(files=merges), huggingface_gpt2(merges)
+    by_line = list(text.lines())
+    whole, size = "".join(by_line), sum(len(line.encode()) for line in by_line) / 1e6
+    assert gpt2.encode(whole) == tik.encode_ordinary(whole) == hf.encode(whole).ids, "not the same ids: no comparison"
 
-        def ours(_: int, text=text, short=short) -> list[float]:
-            gpt2._stretches.clear()
-            gpt2._pretokens.clear()
-            return [seconds(lambda: gpt2.encode(text)), seconds(lambda: gpt2.encode(text)),
-                    seconds(lambda: [gpt2.encode(line) for line in short])]
+    def contestant(encode: Callable[[str], object], given: list[str]) -> Contestant:
+        return pace(lambda: len([encode(part) for part in given]) * size / len(given))
 
-        results = turns({"ours": ours, "tiktoken": lambda _, text=text: seconds(lambda: tik.encode_ordinary(text)),
-                         "Hugging Face": lambda _, text=text: seconds(lambda: hf.encode(text))}, rounds)
-        cold, warm, by_line = zip(*results.pop("ours"))
-        size = len(text.encode()) / 1e6
-        for who, taken, wanted in (("cold", cold, "   wanted: at least 3.5"), ("warm", warm, "   wanted: at least 8"),
-                                   ("warm, line by line", by_line, ""), *((who, taken, "") for who, taken in results.items())):
-            print(f"  {f'encoding, {name}, {who}':<34} {spread([size / t for t in taken], '.1f')} MB/s{wanted}")
+    def cold(number: int) -> float:
+        gpt2._stretches.clear()
+        gpt2._pretokens.clear()
+        return contestant(gpt2.encode, [whole])(number)
+
+    def warm(number: int) -> float:
+        gpt2.encode(whole)                                                              # whoever went before
+        return contestant(gpt2.encode, [whole])(number)
+
+    rates = turns({"cold": cold, "warm": warm, "lines": contestant(gpt2.encode, by_line),
+                   "tiktoken": contestant(tik.encode_ordinary, [whole]), PEER: contestant(hf.encode, [whole]),
+                   "tiktoken, lines": contestant(tik.encode_ordinary, by_line)}, 3 if quick else 9)
+    for how, peer, goal in (("cold", "tiktoken", 3.5), ("warm", "tiktoken", 8), ("warm", PEER, None), ("lines", "tiktoken, lines", None)):
+        yield Row("tokenizers", f"encoding, {text.name}, {how}", "MB/s", rates[how], peer.partition(",")[0], rates[peer], goal=goal)
 
 
-def measure_long_words() -> None:
-    from tests.tokenizer_twins import GPT2_FILES
-    gpt2, rng = BPETokenizer.from_gpt2(*GPT2_FILES), random.Random(0)
+def measure_memory(text: Text) -> Iterator[Row]:
+    ours, theirs = (float(subprocess.run([sys.executable, texts.__file__, who, str(text.limit), *text.files], capture_output=True,
+                                         text=True, check=True).stdout) for who in ("ours", "peer"))
+    yield Row("tokenizers", f"memory of training, {text.name}", "MiB", [ours], PEER, [theirs], goal=60, less_is_better=True)
+
+
+def measure_long_words(merges: list[Path]) -> Iterator[Row]:
+    gpt2, rng = BPETokenizer.from_gpt2(*merges), random.Random(0)
     for name, letters in (("one letter", "a"), ("random letters", "abcdefghijklmnopqrstuvwxyz")):
         text = "".join(rng.choices(letters, k=2**20))
-        whole, quarter = (seconds(lambda text=part: gpt2.encode(text)) for part in (text, text[:2**18]))
-        print(f"  {'1 MiB, ' + name:<34} {whole:.1f} s, a quarter {quarter:.1f} s, ratio {whole / quarter:.1f}")
+        whole, quarter = (pace(lambda part=part: len(gpt2.encode(part)) / len(part))(0) for part in (text, text[:2**18]))
+        yield Row("tokenizers", f"1 MiB of {name}", "× a quarter's", [quarter / whole], goal=8, less_is_better=True)
 
 
 def check_exactly() -> None:
-    from tokenizers import BertWordPieceTokenizer
-
-    from tests.tokenizer_twins import BERT_FILE, GPT2_FILES, huggingface_gpt2, real_texts, tiktoken_gpt2, without_specials
     gpt2, tik, hf = BPETokenizer.from_gpt2(*GPT2_FILES), tiktoken_gpt2(), huggingface_gpt2()
     berts = [(WordPieceTokenizer.from_vocab(BERT_FILE, lower), BertWordPieceTokenizer(str(BERT_FILE), lowercase=lower))
              for lower in (True, False)]
@@ -143,23 +151,28 @@ def check_exactly() -> None:
     print(f"  {files} files, {size / 1e6:.1f} MB: all ids equal")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="3 rounds instead of 9")
-    parser.add_argument("--exact", action="store_true", help="only compare ids, on every file")
-    parser.add_argument("--memory-of", choices=("ours", "Hugging Face"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.memory_of:
-        train_and_tell(arguments.memory_of)
-    elif arguments.exact:
-        check_exactly()
-    else:
-        rounds = 3 if arguments.quick else 9
-        measure_training(rounds)
-        measure_encoding(rounds)
-        measure_memory()
-        measure_long_words()
+def measured() -> None:
+    """All but --exact."""
+    folder, notes = os.environ.get("COURSE_DATA"), []
+    lacking = texts.absent(folder)
+    if lacking:
+        reason = f"lacks {', '.join(lacking)}" if folder else "is not set"
+        notes.append(f"tokenizers: measured on Tinytown's text and merges, since COURSE_DATA {reason}; wanted is meant for real text")
+    with tempfile.TemporaryDirectory() as made:
+        material = cache(lambda: invented(Path(made)) if lacking else real(Path(folder)))
+        measures = {
+            "training, smaller text": lambda quick: measure_training(material().small, quick),
+            "encoding, smaller text": lambda quick: measure_encoding(material().small, material().merges, quick),
+            "memory": lambda _: measure_memory(material().large),
+            "training, larger text": lambda quick: measure_training(material().large, quick),
+            "encoding, larger text": lambda quick: measure_encoding(material().large, material().merges, quick),
+            "long words": lambda _: measure_long_words(material().merges),
+        }
+        if lacking or not texts.STATUS.exists():                                        # Tinytown has few words: next to nothing
+            del measures["memory"]
+            notes.append("tokenizers: the memory of training is measured on real text and under Linux only")
+        main(__doc__, measures, quick=("training, smaller text", "encoding, smaller text", "memory"), notes=notes)
 
 
 if __name__ == "__main__":
-    main()
+    check_exactly() if sys.argv[1:] == ["--exact"] else measured()

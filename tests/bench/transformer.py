@@ -1,10 +1,9 @@
 """How fast the Transformer trains and decodes, and the memory a step takes, beside the same network made of nn.Transformer.
 
-    python tests/bench/transformer.py [--quick] [--threads N] [--size small|large]
+    python tests/bench/transformer.py [--quick] [--threads N] [--only "training, small"]
 
-Both run in one process, turn by turn on the same batches, so that other load on the machine hits them alike. Medians of
-several rounds with their range; ratios are medians of the rounds' own ratios. One training step is forward, backward,
-clipping and the AdamW update; tokens are real target tokens.
+Both run in one process, turn by turn on the same batches, so that other load on the machine hits them alike. One training step
+is forward, backward, clipping and the AdamW update; tokens are real target tokens. 3 + 3 layers.
 
     ours             course_lib's Transformer, post-norm, one matrix for target words and output
     nn.Transformer   the same weights, the same logits (checked to 1e-4): torch's layers between our embeddings and output,
@@ -15,32 +14,33 @@ clipping and the AdamW update; tokens are real target tokens.
     memory           the most that tensors of one training step hold at a time, beyond weights and optimizer: exact, as the
                      profiler saw every allocation
 
-Wanted: training ≥ 1.0 × nn.Transformer (aim 1.1), decoding ≥ 3 × without a cache, memory ≤ 1.0 × nn.Transformer.
+Wanted: training ≥ 1.0 × nn.Transformer (aim 1.1), decoding ≥ 3 × without a cache, memory no more than nn.Transformer's.
 """
 
-import argparse
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])      # in place of this folder, where tokenizers.py hides the package
+from course_lib.cli.comparison import Row
 from course_lib.data.batching import PairBatch, PairBatches
 from course_lib.generation import Generated, greedy
+from course_lib.losses import seq2seq_loss
 from course_lib.models.transformer import Transformer, TransformerConfig
-from course_lib.training import TrainingConfig, make_optimizer
-from tests.bench.common import LENGTHS, random_pairs, run_steps, spread
+from tests.bench.common import Trainer, main, pace, random_pairs, turns
 from tests.twins import TorchTransformer, Uncached
 
 SIZES = {                                # name: d_model, heads, vocabulary, batch size
     "small": (128, 4, 500, 64),
     "large": (256, 8, 6000, 128),
 }
-N_LAYERS, DECODED, DECODED_BATCH = 3, 64, 16
+PEER, N_LAYERS, DECODED, DECODED_BATCH, DROPOUTS = "nn.Transformer", 3, 64, 16, (0.0, 0.1)
 
 
 def make(size: str, dropout: float) -> tuple[Transformer, TorchTransformer]:
@@ -50,118 +50,62 @@ def make(size: str, dropout: float) -> tuple[Transformer, TorchTransformer]:
     return ours, TorchTransformer(ours)
 
 
-def check_same(models: dict[str, nn.Module], batch: PairBatch) -> None:
-    """The same maths, or no comparison."""
-    with torch.no_grad():
-        expected, *others = (net(batch.source, batch.source_mask, batch.target_in) for net in models.values())
-    for logits in others:
-        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+def sentences(size: str) -> PairBatches:
+    _, _, vocab, batch_size = SIZES[size]
+    return PairBatches(random_pairs(batch_size * 50, vocab), batch_size)
 
 
-def turns(contestants: dict[str, Callable[[int], float]], rounds: int) -> dict[str, list[float]]:
-    """Let all run in each round, another one first each time: name → what each round gave."""
-    results, names = {name: [] for name in contestants}, list(contestants)
-    for number in range(rounds):
-        for i in range(len(names)):
-            name = names[(i + number) % len(names)]
-            results[name].append(contestants[name](number))
-    return results
+def measure_training(size: str, quick: bool) -> Iterator[Row]:
+    (rounds, steps), batches = (3, 3) if quick else (9, 6), sentences(size)
+    probe = batches[0]
+    with torch.no_grad():                                                               # the same maths, or no comparison
+        expected, logits = (net(probe.source, probe.source_mask, probe.target_in) for net in make(size, 0.0))
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+    for dropout in DROPOUTS:
+        ours, theirs = turns({name: Trainer(model, partial(seq2seq_loss, model), batches, steps)
+                              for name, model in zip(("ours", PEER), make(size, dropout))}, rounds).values()
+        yield Row("transformer", f"training, {size}, dropout {dropout:g}", "tokens/s", ours, PEER, theirs, wanted=1.0)
 
 
-def report(results: dict[str, list[float]], unit: str, wanted: str) -> None:
-    """The rates of two contestants and the first one's advantage."""
-    for name, rates in results.items():
-        print(f"  {name:<28} {spread(rates)} {unit}")
-    ours, theirs = results.values()
-    print(f"  {'ratio':<28} {spread([a / b for a, b in zip(ours, theirs)], '.2f')}   wanted: {wanted}")
-
-
-def measure_training(size: str, dropout: float, batches: PairBatches, rounds: int, steps: int) -> None:
-    models = dict(zip(("ours", "nn.Transformer"), make(size, dropout)))
-    if not dropout:
-        check_same(models, batches[0])
-
-    def contestant(model: nn.Module) -> Callable[[int], float]:
-        optimizer = make_optimizer(model, TrainingConfig(steps=1, lr=1e-4))
-        run_steps(model, optimizer, [batches[0]])                                       # the first step also allocates
-
-        def rate(number: int) -> float:
-            chosen = [batches[number * steps + i] for i in range(steps)]
-            return sum(int(b.target_mask.sum()) for b in chosen) / run_steps(model, optimizer, chosen)
-        return rate
-
-    label = f", dropout {dropout}" if dropout else ""
-    report(turns({name + label: contestant(model) for name, model in models.items()}, rounds), "target tokens/s",
-           "at least 1.0, aim 1.1")
-
-
-def measure_decoding(size: str, batches: PairBatches, rounds: int) -> None:
-    model, _ = make(size, 0.0)
-    batch = batches[0]
+def measure_decoding(size: str, quick: bool) -> Iterator[Row]:
+    model, batch = make(size, 0.0)[0].eval(), sentences(size)[0]
     inputs = batch.source[:DECODED_BATCH], batch.source_mask[:DECODED_BATCH]
 
     def decode(net: object) -> Generated:
         return greedy(net, *inputs, eos_id=-1, max_len=DECODED)                         # no word ends a sentence: always 64
 
-    def contestant(net: object) -> Callable[[int], float]:
-        def rate(number: int) -> float:
-            start = time.perf_counter()
-            said = decode(net).ids
-            return sum(map(len, said)) / (time.perf_counter() - start)
-        return rate
-
-    model.eval()
-    nets = {"decoding, ours": model, "decoding, without a cache": Uncached(model)}
-    said, again = (decode(net) for net in nets.values())
+    nets = {"ours": model, "no cache": Uncached(model)}
+    said, again = map(decode, nets.values())
     torch.testing.assert_close(said.log_probs, again.log_probs, rtol=1e-3, atol=1e-2)   # of the sentences they said
     assert all(len(ids) == DECODED for ids in said.ids)
-    report(turns({name: contestant(net) for name, net in nets.items()}, rounds), "words/s", "at least 3")
+    ours, theirs = turns({name: pace(lambda net=net: sum(map(len, decode(net).ids))) for name, net in nets.items()},
+                         3 if quick else 9).values()
+    yield Row("transformer", f"decoding, {size}, batch {DECODED_BATCH}", "words/s", ours, "no cache", theirs, wanted=3)
 
 
-def peak_bytes(model: nn.Module, batch: PairBatch) -> int:
-    """The highest sum of what one step allocates and has not freed, in bytes, over what was there before it."""
-    optimizer = make_optimizer(model, TrainingConfig(steps=1))
-    run_steps(model, optimizer, [batch])                                                # AdamW's moments exist from now on
+def peak_mib(model: nn.Module, batch: PairBatch) -> float:
+    """The highest sum of what one step allocates and has not freed, over what was there before it."""
+    trainer = Trainer(model, partial(seq2seq_loss, model), [batch], 1)
+    trainer(0)                                                                          # AdamW's moments exist from now on
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        run_steps(model, optimizer, [batch])
+        trainer(0)
     events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = peak = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)
-    return peak
+    return peak / 2**20
 
 
-def measure_memory(size: str, dropout: float, batch: PairBatch) -> None:
-    ours, theirs = (peak_bytes(model, batch) / 2**20 for model in make(size, dropout))
-    label = f"memory, dropout {dropout}"
-    print(f"  {label:<28} ours {ours:,.1f} MiB, nn.Transformer {theirs:,.1f} MiB, ratio {ours / theirs:.2f}   wanted: at most 1.0")
+def measure_memory(size: str, quick: bool) -> Iterator[Row]:
+    batch = sentences(size)[0]
+    for dropout in DROPOUTS:
+        ours, theirs = (peak_mib(model, batch) for model in make(size, dropout))
+        yield Row("transformer", f"memory, {size}, dropout {dropout:g}", "MiB", [ours], PEER, [theirs], 1.0, less_is_better=True)
 
 
-def measure(size: str, rounds: int, steps: int) -> None:
-    d_model, n_heads, vocab, batch_size = SIZES[size]
-    batches = PairBatches(random_pairs(batch_size * 50, vocab), batch_size)
-    print(f"\n{size}: d_model {d_model}, {n_heads} heads, {N_LAYERS} + {N_LAYERS} layers, vocabulary {vocab}, batch {batch_size}, "
-          f"{LENGTHS[0]}–{LENGTHS[1]} words; {rounds} rounds of {steps} steps")
-    for dropout in (0.0, 0.1):
-        measure_training(size, dropout, batches, rounds, steps)
-    measure_decoding(size, batches, rounds)
-    for dropout in (0.0, 0.1):
-        measure_memory(size, dropout, batches[0])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 3 steps instead of 9 of 6")
-    parser.add_argument("--threads", type=int, help="threads of torch (default: what torch takes)")
-    parser.add_argument("--size", choices=SIZES, help="one size only")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    for size in [arguments.size] if arguments.size else SIZES:
-        measure(size, *((3, 3) if arguments.quick else (9, 6)))
-
+MEASURES = {"training": measure_training, "decoding": measure_decoding, "memory": measure_memory}
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, {f"{name}, {size}": partial(measure, size) for size in SIZES for name, measure in MEASURES.items()},
+         quick=[f"{name}, small" for name in MEASURES])

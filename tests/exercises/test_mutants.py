@@ -184,6 +184,42 @@ def pieces(chunks):
     return texts
 
 
+def nats_per_word(logits, ids, lengths):
+    chosen = logits[:, :-1].gather(-1, ids[:, 1:, None])[..., 0]
+    nll = logits[:, :-1].logsumexp(dim=-1) - chosen
+    real = torch.arange(ids.shape[1] - 1)[None, :] < torch.tensor(lengths)[:, None] - 1
+    return nll[real].sum(), real.sum()
+
+
+def nucleus(logits, p):
+    best, order = logits.softmax(dim=1).sort(dim=1, descending=True)
+    kept = best * (best.cumsum(dim=1) - best < p)
+    kept = torch.zeros_like(kept).scatter(1, order, kept)
+    return kept / kept.sum(dim=1, keepdim=True)
+
+
+def attend(query, keys, values, past):
+    scores = query @ keys.transpose(0, 1) / query.shape[1] ** 0.5
+    places = torch.arange(query.shape[0])[:, None] + past
+    scores = scores.masked_fill(torch.arange(keys.shape[0])[None, :] - places > 0, -torch.inf)
+    return scores.softmax(dim=1) @ values
+
+
+def induction_scores(weights, T):
+    places = torch.arange(T)
+    return weights[:, T + places, places + 1].sum(dim=1) / T
+
+
+def gradient(x, y, mask, w, n_micro):
+    total = words = 0
+    for k in range(n_micro):
+        rows = slice(k * x.shape[0] // n_micro, (k + 1) * x.shape[0] // n_micro)
+        off = ((x[rows] @ w) - y[rows]) * mask[rows]
+        total = total + (2 * off[:, :, None] * x[rows]).sum(dim=(0, 1))
+        words = words + mask[rows].sum()
+    return total / words
+
+
 ANSWERS = {
     "2.1": gru_step,
     "2.2": masked_loss,
@@ -203,6 +239,11 @@ ANSWERS = {
     "6.2": learn,
     "6.3": encode,
     "6.5": pieces,
+    "9.1": nats_per_word,
+    "9.2": nucleus,
+    "9.3": attend,
+    "9.5": induction_scores,
+    "9.7": gradient,
 }
 OPERATORS = {
     ast.Add: [ast.Sub, ast.Mult],
