@@ -43,6 +43,19 @@ def _in_order(order: Callable[[list], list] = list, apply: Callable[[Ids, Pair, 
     return encode
 
 
+def _everywhere(choose: Callable[[set[int]], int], most: int | None = None) -> Encoder:
+    """Of all merges that are possible the one whose rank is chosen is made wherever its pair stands, at most `most` times."""
+
+    def encode(ids, merges):
+        rank = {pair: k for k, pair in enumerate(merges)}
+        for _ in ids[:most]:  # there are fewer merges than ids
+            if found := {rank[pair] for pair in pairwise(ids) if pair in rank}:
+                ids = merge(ids, merges[choose(found)], 256 + choose(found))
+        return ids
+
+    return encode
+
+
 def _longest(turn: int) -> Encoder:
     """The longest token that fits next, from the left (1) or from the right (−1)."""
 
@@ -85,12 +98,31 @@ def _passes(ids: Ids, merges: Merges) -> Ids:
     return ids
 
 
+def _collected(ids: Ids, merges: Merges) -> Ids:
+    """The pairs that stand in the bytes, the first learned first, and none that a merge makes."""
+    standing = set(pairwise(ids))
+    for k, pair in enumerate(merges):
+        ids = merge(ids, pair, 256 + k) if pair in standing else ids
+    return ids
+
+
+def _collected_places(ids: Ids, merges: Merges) -> Ids:
+    """The same with the places of the pairs, which are not moved when the list gets shorter."""
+    ids, rank = list(ids), {pair: k for k, pair in enumerate(merges)}
+    for k, i in sorted((rank[pair], i) for i, pair in enumerate(pairwise(ids)) if pair in rank):
+        if tuple(ids[i : i + 2]) == merges[k]:
+            ids[i : i + 2] = [256 + k]
+    return ids
+
+
 IN_RUNS = "runs from the right"
 _LEFTMOST = (
     "You merge whatever can be merged, from the left. The merge that was learned first goes first, wherever in the text "
     "its pair stands."
 )
-_LAST_FIRST = "You begin with the merge that was learned last. Text is built up as the merges were learned: the first one first."
+_ONCE = "You collect the possible pairs once. Replacing makes new pairs: look again after each merge."
+_STEP = "too many tokens: you end after a single step. Merge until no pair of neighbours is in the list."
+_LAST_FIRST = "You take the merge that was learned last. Text is built up as the merges were learned: the first one first."
 TOO_FEW = (
     "You look for as few tokens as can be: short, but not how the text would have been cut while the merges were learned, "
     "which is what a model has seen."
@@ -111,6 +143,8 @@ WRONG: tuple[tuple[str, Encoder, str], ...] = (
         "You merge whatever can be merged, from the right. The merge that was learned first goes first, wherever it is possible.",
     ),
     ("last learned first", _one_by_one(lambda k, pair, i: (-k, i)), _LAST_FIRST),
+    ("last learned first", _one_by_one(lambda k, pair, i: (-k, -i)), _LAST_FIRST),
+    ("last learned first", _everywhere(max), _LAST_FIRST),
     ("last learned first", _in_order(lambda steps: steps[::-1]), _LAST_FIRST),
     (
         "smallest ids first",
@@ -122,11 +156,11 @@ WRONG: tuple[tuple[str, Encoder, str], ...] = (
         _one_pass,
         "You go over the text once and merge bytes with bytes. A token that a merge has made can be merged again.",
     ),
-    (
-        "one merge only",
-        _one_by_one(lambda k, pair, i: (k, i), most=1),
-        "You end after a single step. Merge until no pair of neighbours is in the list.",
-    ),
+    ("pairs collected once", _collected, _ONCE),
+    ("pairs collected once", _collected_places, _ONCE),
+    ("one merge only", _one_by_one(lambda k, pair, i: (k, i), most=1), _STEP),
+    ("one merge only", _everywhere(min, most=1), _STEP),
+    ("one merge only", _in_order(lambda steps: steps[:1]), _STEP),
     (
         "only the first occurrence",
         _in_order(apply=merge_first),

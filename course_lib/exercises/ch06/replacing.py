@@ -173,7 +173,11 @@ WRONG: tuple[tuple[str, Callable[[Ids, Pair, int], Ids], str], ...] = (
     ("both stay", _scan(_at, lambda pair, new: [*pair, new]), "The new id stands behind the pair, not in its place."),
     ("nothing in its place", _scan(_at, lambda pair, new: []), "The pair is taken out, and nothing is put in its place."),
     ("two new ids", _scan(_at, lambda pair, new: [new, new]), "Each of the two ids becomes the new one; it stands once for both."),
-    ("unchanged", lambda ids, pair, new: list(ids), "The ids come back as they were."),
+    (
+        "unchanged",
+        lambda ids, pair, new: list(ids),
+        "The ids come back as they were. Is a slice, which is a list, compared with the pair? A list never equals a tuple.",
+    ),
     (
         "taken as text",
         _as_text,

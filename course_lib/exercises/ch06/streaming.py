@@ -6,8 +6,9 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
+from course_lib.exercises.answers import Output
 from course_lib.exercises.ch06.lists import TextsExaminer, differs, picked, telling, told_apart, wrong
-from course_lib.exercises.spec import Case, Exercise, Property
+from course_lib.exercises.spec import Case, Exercise, Finding, Property
 
 Chunks = Sequence[list[int]]
 Pieces = Callable[[Chunks], list[str]]
@@ -35,8 +36,13 @@ def _cut(rng: np.random.Generator, data: bytes, low: int, high: int) -> Chunks:
     return chunks
 
 
-def _case(rng: np.random.Generator, group: str, letters: str, n: int, longest: int, lost: int = 0, empty: int = 0) -> Case:
-    """Text of the letters and of ASCII, its last `lost` bytes missing, cut anywhere, with `empty` empty chunks."""
+def _case(
+    rng: np.random.Generator, group: str, letters: str, n: int, longest: int, lost: int = 0, empty: int = 0, also: str = ""
+) -> Case:
+    """Text of the letters and of ASCII, its last `lost` bytes missing, cut anywhere, with `empty` empty chunks.
+
+    The mistakes of the group show on it, and those of `also`.
+    """
 
     def make() -> dict:
         text = "".join(picked(rng, letters, n) + picked(rng, ASCII, n // 2))
@@ -47,9 +53,9 @@ def _case(rng: np.random.Generator, group: str, letters: str, n: int, longest: i
             chunks.insert(place, [])
         return {"chunks": chunks}
 
-    others = [answer for other in WRONG_IN if other not in ("values", group) for _, answer, _ in WRONG_IN[other]]
-    fine = [] if group == "end" else others
-    return _noted(group, **telling(make, reference, [answer for _, answer, _ in WRONG_IN[group]], fine))
+    shown = [answer for name in (group, also) for _, answer, _ in WRONG_IN.get(name, ())]
+    others = [answer for other in WRONG_IN if other not in ("values", "four", group) for _, answer, _ in WRONG_IN[other]]
+    return _noted(group, **telling(make, reference, shown, [] if group == "end" else others))
 
 
 def _noted(group: str, chunks: Chunks) -> Case:
@@ -63,7 +69,7 @@ def draw(rng: np.random.Generator) -> list[Case]:
         _case(rng, "values", TWO, 8, 3),
         _noted("values", [[a], [a, a], [two[0]], [two[1], a]]),
         _case(rng, "long", THREE, 4, 3),
-        _case(rng, "long", FOUR, 4, 3),
+        _case(rng, "long", FOUR, 4, 5, also="four"),
         _case(rng, "long", THREE + FOUR + TWO, 6, 2),
         _case(rng, "end", THREE + FOUR, 5, 4, lost=1, empty=2),
         _noted("end", [[a], [], list(two), [two[0]], []]),
@@ -118,31 +124,25 @@ def _early(chunks: Chunks) -> list[str]:
     return [text[a:b] for a, b in pairwise(accumulate(starts, initial=0))]
 
 
-def _whole_chunks(chunks: Chunks) -> list[str]:
-    """A chunk that ends inside a character waits as a whole."""
-    pieces, waiting = [], b""
-    for chunk in chunks:
-        waiting += bytes(chunk)
-        try:
-            pieces.append(waiting.decode())
-            waiting = b""
-        except UnicodeDecodeError:
-            pieces.append("")
-    return [*pieces[:-1], pieces[-1] + waiting.decode("utf-8", "replace")] if pieces else []
+def _waiting(most: int, whole: bool = False) -> Pieces:
+    """Up to `most` bytes of an unfinished character wait; where there are more, none does, or the `whole` chunk."""
 
+    def answer(chunks):
+        pieces, waiting = [], b""
+        for chunk in chunks[:-1]:
+            data, decoder = waiting + bytes(chunk), codecs.getincrementaldecoder("utf-8")("replace")
+            decoder.decode(data)
+            unfinished = len(decoder.getstate()[0])
+            ready = len(data) - (unfinished if unfinished <= most else len(data) * whole)
+            waiting = data[ready:]
+            pieces.append(data[:ready].decode("utf-8", "replace"))
+        return [*pieces, *((waiting + bytes(chunk)).decode("utf-8", "replace") for chunk in chunks[-1:])]
 
-def _two_bytes(chunks: Chunks) -> list[str]:
-    """Only the first byte of a character waits."""
-    pieces, waiting = [], b""
-    for n, chunk in enumerate(chunks):
-        data = waiting + bytes(chunk)
-        waits = n + 1 < len(chunks) and data[-1:] >= b"\xc0"
-        waiting, data = (data[-1:], data[:-1]) if waits else (b"", data)
-        pieces.append(data.decode("utf-8", "replace"))
-    return pieces
+    return answer
 
 
 _SHOWN = "Where a character is not complete yet, you show U+FFFD. Show nothing: its bytes wait for the rest."
+_FOUR = "You forget the characters of four bytes. Where there are none, all is right."
 _SILENT = "A chunk that completes no character has its string, too, an empty one: one string for each chunk."
 WRONG_IN: dict[str, tuple[tuple[str, Pieces, str], ...]] = {
     "values": (
@@ -170,7 +170,7 @@ WRONG_IN: dict[str, tuple[tuple[str, Pieces, str], ...]] = {
         ),
         (
             "whole chunks wait",
-            _whole_chunks,
+            _waiting(0, whole=True),
             "A chunk that ends inside a character waits as a whole. Its complete characters can be given at once.",
         ),
         ("silent chunks left out", lambda chunks: [piece for piece in reference(chunks) if piece], _SILENT),
@@ -178,9 +178,13 @@ WRONG_IN: dict[str, tuple[tuple[str, Pieces, str], ...]] = {
     "long": (
         (
             "two bytes at most",
-            _two_bytes,
+            _waiting(1),
             "Only the first byte of a character waits. With two of three bytes, or three of four, it is not complete either.",
         ),
+    ),
+    "four": (
+        ("four bytes forgotten", _waiting(2), _FOUR),
+        ("four bytes forgotten", _waiting(2, whole=True), _FOUR),
     ),
     "end": (
         ("end forgotten", _unflushed, "Bytes of a character that is never completed get lost. They become U+FFFD in the last string."),
@@ -204,6 +208,29 @@ WRONG_IN: dict[str, tuple[tuple[str, Pieces, str], ...]] = {
 WRONG = tuple(entry for entries in WRONG_IN.values() for entry in entries)
 
 
+# ---------------------------------------------------------------- judging
+
+
+class StreamExaminer(TextsExaminer):
+    """Sees by which cases are right that characters of four bytes are forgotten, whatever comes of it, an error, too."""
+
+    def __call__(self, exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Output]) -> Finding:
+        finding = super().__call__(exercise, cases, outputs)
+        wrong = [(case, problem) for case, output in zip(cases, outputs, strict=True) if (problem := self._problem(case, output))]
+        long = [f"{case.note}: {problem}" for case, problem in wrong if case.group == "long"]
+        if long and all(_has_four(case) for case, _ in wrong):
+            return Finding(finding.holds, f"{_FOUR} ({long[0]})", "four bytes forgotten")
+        return finding
+
+    def _problem(self, case: Case, output: Output) -> str:
+        got, problem = self.parse(output)
+        return problem or differs(self.names, case, got, self.read(reference(**case.args)))
+
+
+def _has_four(case: Case) -> bool:
+    return any(byte >= 0xF0 for chunk in case.args["chunks"] for byte in chunk)
+
+
 EXERCISE = Exercise(
     "6.5",
     "Never half a letter",
@@ -217,6 +244,6 @@ EXERCISE = Exercise(
         Property("end", "an end that is cut off, empty chunks"),
     ),
     told_apart(draw, WRONG),
-    TextsExaminer(("pieces",), tuple(wrong(("pieces",), *entry) for entry in WRONG), differs),
+    StreamExaminer(("pieces",), tuple(wrong(("pieces",), *entry) for entry in WRONG), differs),
     reference,
 )

@@ -73,7 +73,7 @@ def _form(value: object, size: int) -> str:
     if "" in value:
         return "one of your pieces is empty: nothing can be cut into it"
     if len(set(value)) > size:
-        return f"you give {len(set(value))} different pieces, and {size} are allowed"
+        return f"too many pieces: you give {len(set(value))} different pieces, and {size} are allowed"
     return "" if value else "you give no piece at all"
 
 
@@ -100,11 +100,11 @@ def _reason(pieces: set[str], text: str, n: int, hidden: str) -> tuple[str, str]
         ), "only whole words"
     if name := _way(pieces, words, text):
         return WAYS[name], name
-    if not any(" " in piece for piece in pieces):
-        share = hidden.count(" ") / n
+    if not any(" " in piece for piece in pieces - {" "}):
+        share, but = hidden.count(" ") / n, "But for the space itself, none" if " " in pieces else "None"
         return (
-            f"None of your pieces holds a space, so that each space is a piece by itself: {100 * share:.0f} % of them all. Let "
-            "it be part of a word."
+            f"{but} of your pieces begins with a space: each space is a piece by itself, {100 * share:.0f} % of them all. Let it "
+            "be part of a word."
         ), "spaces apart"
     return f"The mark is {MARK}. {_least_used(pieces, text)}", ""
 
