@@ -36,9 +36,7 @@ def _cut(rng: np.random.Generator, data: bytes, low: int, high: int) -> Chunks:
     return chunks
 
 
-def _case(
-    rng: np.random.Generator, group: str, letters: str, n: int, longest: int, lost: int = 0, empty: int = 0, also: str = ""
-) -> Case:
+def _case(rng: np.random.Generator, group: str, letters: str, n: int, longest: int, lost: int = 0, empty: int = 0, also: str = "") -> Case:
     """Text of the letters and of ASCII, its last `lost` bytes missing, cut anywhere, with `empty` empty chunks.
 
     The mistakes of the group show on it, and those of `also`.
