@@ -745,6 +745,32 @@ def test_wrong_answers_get_their_own_message(judge, seed, id, answer, name, phra
     assert len(verdict.message) < 1000
 
 
+@pytest.mark.parametrize(
+    ("id", "answer"),
+    [
+        ("6.2", learn_onward(lambda count, after: count)),
+        ("6.2", learn_onward(lambda count, after: after)),
+        ("6.2", learn_onward(lambda count, after: 1)),
+        ("6.3", encode_collected),
+        ("6.3", encode_collected_places),
+        ("6.3", encode_by(lambda found, ids: max(found))),
+        ("6.3", encode_everywhere(max)),
+        ("6.3", encode_everywhere(min, until=lambda rounds: rounds == 1)),
+        ("6.3", encode_with(lambda ids, pair, new: replaced(ids, pair, new) if new == 256 else ids)),
+        ("6.5", pieces_by_tail),
+        ("6.5", of(pieces_by_trial, most=2)),
+        ("6.5", pieces_whole),
+        ("6.5", pieces_lead_waits),
+    ],
+)
+def test_the_judge_makes_the_same_mistake(cases, id, answer):
+    """Written here in another way, it gives the same on every case of several draws."""
+    drawn = [case.args.values() for seed in (None, 11, 12) for case in cases(id, seed)]
+    mine = [answer(*args) for args in drawn]
+    theirs = [[wrong.answer(*args) for args in drawn] for wrong in exercise(id).examine.wrongs if isinstance(wrong, Wrong)]
+    assert mine in theirs
+
+
 @pytest.mark.parametrize("id", ["6.1", "6.2", "6.3", "6.5"])
 def test_every_mistake_of_the_judge_is_told_from_the_others(id, judge):
     """On another secret draw: what a misconception gives is never taken for another one, and never for right."""
