@@ -52,7 +52,7 @@ def prepare(n_train: int = 30_000, n_valid: int = 600, seed: int = 0, valid_seed
 def build(corpus: Corpus, seed: int = 0, **parts: Any) -> GPT:
     """A small GPT for `corpus`; `parts` are fields of GPTConfig.
 
-    The words it reads have a table of their own: tied to the output layer it would start narrow, and who has what is learned late.
+    The words it reads have a table of their own: one that also scores words has to start narrow.
     """
     seed_everything(seed)
     sizes = {"d_model": 96, "n_heads": 4, "n_layers": 4, "max_len": 256, "positions": "rotary", "tie_embeddings": False} | parts
