@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.data.batching import PairBatch, TokenBatch
+from course_lib.data.masking import MaskedBatch
 from course_lib.runtime import check_ids
 
 
@@ -62,3 +63,16 @@ def next_token_loss(model: nn.Module, batch: TokenBatch) -> tuple[Tensor, Tensor
     Padding on the right needs no mask inside the model: what is causal never sees it. A batch without a mask compiles whole.
     """
     return token_cross_entropy(model(batch.inputs), batch.targets, batch.mask)
+
+
+def pre_training_loss(model: nn.Module, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
+    """BERT's loss on one batch: nats per chosen token and nats per pair, added (Devlin et al. 2019, appendix A.2): (sum, count).
+
+    The count is that of the chosen tokens; pairs have a count of their own, and both of their classes count.
+    """
+    words, follows = model(batch.ids, batch.mask, batch.segments, batch.chosen)         # (N, V), (B, 2)
+    total, count = token_cross_entropy(words, batch.targets[batch.chosen], None)
+    if batch.follows is not None:
+        pairs, n_pairs = token_cross_entropy(follows, batch.follows, None)
+        total = total + pairs * count / n_pairs
+    return total, count
