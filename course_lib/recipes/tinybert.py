@@ -45,7 +45,7 @@ def build(vocab_size: int, seed: int = 0, **parts: Any) -> BERTForPreTraining:
     return BERTForPreTraining(BERT(BERTConfig(vocab_size, **sizes)))
 
 
-def fit(model: BERTForPreTraining, corpus: Corpus, steps: int, seed: int = 0, batch_size: int = 32, lr: float = 2e-3,
+def fit(model: BERTForPreTraining, corpus: Corpus, steps: int, seed: int = 0, batch_size: int = 32, lr: float = 3e-3,
         negative: str = "swapped", **training: Any) -> History:
     """Pre-train on the best device present and bring the model back; `training` are fields or arguments of `train`."""
     fields = {name: training.pop(name) for name in tuple(training) if name in TrainingConfig.__dataclass_fields__}
