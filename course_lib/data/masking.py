@@ -128,7 +128,7 @@ def draw_pair(document: Document, documents: Sequence[Document], negative: Negat
 
 def _check_document(name: str, document: Document) -> None:
     if len(document) < 2 or not all(map(len, document)):
-        got = f"{len(document)} sentences" if len(document) < 2 else "an empty sentence"
+        got = f"a length of {len(document)}" if len(document) < 2 else "an empty sentence"
         raise ValueError(f"{name}: got {got}, expected at least two sentences, each with a token")
 
 
