@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,13 +155,36 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 def _fill(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
     own = _weights(model)
-    wrong = [f"{name} missing" for name in own if name not in weights]
-    wrong += [f"{name} unknown" for name in weights if name not in own]
-    wrong += [f"{name} is {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
-              for name in own if name in weights and weights[name].shape != own[name].shape]
-    if wrong:
-        raise ValueError(f"{path}: does not fit {type(model).__name__}: " + "; ".join(wrong[:5])
-                         + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""))
+    refuse(path, model, misfits(weights, own))
     with torch.no_grad():
         for name, value in weights.items():
             own[name].copy_(value)
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, by name. Raises FileNotFoundError, and ValueError for a damaged file."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}                # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged or not a safetensors file ({error})") from None
+
+
+def misfits(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """What keeps the tensors of a file from being those expected: each that is missing, unknown, of another shape, or whole
+    numbers in place of fractions."""
+    wrong = [f"{name} missing" for name in expected if name not in found]
+    wrong += [f"{name} unknown" for name in found if name not in expected]
+    both = [(name, found[name], expected[name]) for name in expected if name in found]
+    wrong += [f"{name} is {tuple(one.shape)}, expected {tuple(other.shape)}" for name, one, other in both if one.shape != other.shape]
+    return wrong + [f"{name} is {one.dtype}, expected {other.dtype}" for name, one, other in both
+                    if one.is_floating_point() != other.is_floating_point()]
+
+
+def refuse(path: str | Path, model: nn.Module, wrong: Sequence[str]) -> None:
+    """ValueError with the first of the things that are wrong with a file for this model, if there are any."""
+    if wrong:
+        raise ValueError(f"{path}: does not fit {type(model).__name__}: " + "; ".join(wrong[:5])
+                         + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""))

@@ -68,7 +68,8 @@ def next_token_loss(model: nn.Module, batch: TokenBatch) -> tuple[Tensor, Tensor
 def pre_training_loss(model: nn.Module, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
     """BERT's loss on one batch: nats per chosen token and nats per pair, added (Devlin et al. 2019, appendix A.2): (sum, count).
 
-    The count is that of the chosen tokens; pairs have a count of their own, and both of their classes count.
+    The count is that of the chosen tokens. Pairs have a count of their own, and both of their classes count: over several batches
+    their mean is one that weighs each batch by its chosen tokens. Without `follows` they are left out.
     """
     words, follows = model(batch.ids, batch.mask, batch.segments, batch.chosen)         # (N, V), (B, 2)
     total, count = token_cross_entropy(words, batch.targets[batch.chosen], None)

@@ -2,9 +2,10 @@
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,6 +91,20 @@ def distributed(device: str | None = None) -> Iterator[Distributed]:
         dist.destroy_process_group()
 
 
+def check_config(config: Any, sizes: Iterable[str], rows: Mapping[str, Collection[str]]) -> None:
+    """Raise ValueError unless the fields `sizes` of `config` are at least 1, each field in `rows` names a row of its table, and
+    dropout is 0 ≤ dropout < 1.
+    """
+    for name in sizes:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: got {getattr(config, name)}, expected at least 1")
+    for name, table in rows.items():
+        if getattr(config, name) not in table:
+            raise ValueError(f"{name}: got {getattr(config, name)!r}, expected one of {', '.join(table)}")
+    if not 0 <= config.dropout < 1:
+        raise ValueError(f"dropout: got {config.dropout}, expected 0 ≤ dropout < 1")
+
+
 def check_ids(name: str, ids: torch.Tensor, vocab_size: int) -> None:
     """Raise ValueError unless `ids` is a non-empty integer tensor within [0, vocab_size): a GPU would only assert.
 
@@ -111,7 +126,7 @@ def check_source(source: torch.Tensor, source_mask: torch.Tensor, vocab_size: in
     check_ids("source", source, vocab_size)
     if source.dim() != 2:
         raise ValueError(f"source: got shape {tuple(source.shape)}, expected (B, S)")
-    _check_mask("source_mask", source_mask, source)
+    check_mask("source_mask", source_mask, source)
     check_padding("source_mask", source_mask)
 
 
@@ -141,7 +156,7 @@ def check_words(name: str, ids: torch.Tensor, mask_name: str, mask: torch.Tensor
     if ids.shape[1] > max_len:
         raise ValueError(f"{name}: got {ids.shape[1]} tokens a row, expected at most max_len = {max_len}")
     if mask is not None:
-        _check_mask(mask_name, mask, ids)
+        check_mask(mask_name, mask, ids)
     if mask is not None and not torch.compiler.is_compiling():
         pieces = mask[:, 0].int() + (mask[:, 1:] & ~mask[:, :-1]).sum(1)                # (B,)
         if (pieces != 1).any():
@@ -149,6 +164,7 @@ def check_words(name: str, ids: torch.Tensor, mask_name: str, mask: torch.Tensor
             raise ValueError(f"{mask_name}: row {row} is {mask[row].int().tolist()}, expected words in one piece (True = a word)")
 
 
-def _check_mask(name: str, mask: torch.Tensor, ids: torch.Tensor) -> None:
+def check_mask(name: str, mask: torch.Tensor, ids: torch.Tensor) -> None:
+    """Raise ValueError unless `mask` is boolean and has the shape of ids."""
     if mask.shape != ids.shape or mask.dtype != torch.bool:
         raise ValueError(f"{name}: got {mask.dtype} {tuple(mask.shape)}, expected bool {tuple(ids.shape)}, True = a word")

@@ -25,7 +25,7 @@ class PairBatch:
 
     def to(self, device: torch.device) -> "PairBatch":
         """The same batch on `device`; from pinned memory the copy does not wait."""
-        return _moved(self, device)
+        return moved(self, device)
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,11 @@ class TokenBatch:
 
     def to(self, device: torch.device) -> "TokenBatch":
         """The same batch on `device`; from pinned memory the copy does not wait."""
-        return _moved(self, device)
+        return moved(self, device)
 
 
-def _moved(batch, device: torch.device):
+def moved(batch, device: torch.device):
+    """A dataclass of tensors, some of them None, on `device`; from pinned memory the copy does not wait."""
     parts = [getattr(batch, field.name) for field in fields(batch)]
     pinned = device.type == "cuda" and not parts[0].is_cuda
     return type(batch)(*(part if part is None else (part.pin_memory() if pinned else part).to(device, non_blocking=True)
@@ -74,11 +75,12 @@ def collate_pairs(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, bos_i
     return PairBatch(source, source_mask, target_in, target_out, target_mask)
 
 
-class _Shuffled:
+class Shuffled:
     """Endless shuffled batches of items of similar length, each a function of its number: batches[0], batches[1], …
 
     Every epoch is a new permutation; within windows of `pool` batches the items are sorted by length, so little is padded,
     and the order of the batches is shuffled again. The same (items, seed, number) gives the same batch in any process.
+    A subclass sets `collate`, which makes a batch of a list of items, or makes it itself of what `draw` gives.
     """
 
     def __init__(self, items: Sequence, lengths: Iterable[int], batch_size: int, seed: int, pool: int):
@@ -95,12 +97,16 @@ class _Shuffled:
         return -(-len(self.items) // self.batch_size)
 
     def __getitem__(self, number: int):
+        return self.collate(self.draw(number))
+
+    def draw(self, number: int) -> list:
+        """The items of a batch."""
         if number < 0:
             raise ValueError(f"number: got {number}, expected 0, 1, 2, …")
         epoch, position = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._arrange(epoch)
-        return self.collate([self.items[i] for i in self._order[position]])
+        return [self.items[i] for i in self._order[position]]
 
     def _arrange(self, epoch: int) -> list[np.ndarray]:
         random = np.random.default_rng([self.seed, epoch])
@@ -111,7 +117,7 @@ class _Shuffled:
         return [batches[i] for i in random.permutation(len(batches))]
 
 
-class PairBatches(_Shuffled):
+class PairBatches(Shuffled):
     """Endless shuffled PairBatches from pairs of id lists: batches[0], batches[1], … See `collate_pairs`."""
 
     def __init__(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], batch_size: int, *, seed: int = 0,
@@ -122,7 +128,7 @@ class PairBatches(_Shuffled):
         self.collate = partial(collate_pairs, **special_ids)
 
 
-class TextBatches(_Shuffled):
+class TextBatches(Shuffled):
     """Endless shuffled TokenBatches of whole texts, one a row: batches[0], batches[1], … See `collate_texts`."""
 
     def __init__(self, texts: Sequence[Sequence[int]], batch_size: int, *, seed: int = 0, pool: int = 50, pad_id: int = 0):

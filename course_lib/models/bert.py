@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from course_lib.attention import MultiHeadAttention
 from course_lib.blocks import INITS, RESIDUALS, Block, FeedForward, init_normal
 from course_lib.positional import LearnedPositionalEmbedding
-from course_lib.runtime import check_ids, check_words
+from course_lib.runtime import check_config, check_ids, check_mask, check_padding, check_words
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-12)                    # the published models' ε
 
@@ -28,18 +28,12 @@ class BERTConfig:
     n_segments: int = 2
     dropout: float = 0.1
     norm: str = "post"               # post (the paper) or pre
-    init: str = "fan_in"             # fan_in: std 1/√fan_in, small worlds learn faster with it; gpt2: std 0.02, the paper's
+    init: str = "fan_in"             # fan_in: std 1/√fan_in, small worlds learn faster with it; gpt2: std 0.02 (see init_normal)
 
     def __post_init__(self):
         object.__setattr__(self, "d_ff", 4 * self.d_model if self.d_ff is None else self.d_ff)
-        for name in ("vocab_size", "d_model", "n_heads", "n_layers", "d_ff", "max_len", "n_segments"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        for name, rows in (("norm", RESIDUALS), ("init", INITS)):
-            if getattr(self, name) not in rows:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(rows)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: got {self.dropout}, expected 0 ≤ dropout < 1")
+        check_config(self, ("vocab_size", "d_model", "n_heads", "n_layers", "d_ff", "max_len", "n_segments"),
+                     {"norm": RESIDUALS, "init": INITS})
 
 
 BERTS = {"bert-base-uncased": BERTConfig(30522, init="gpt2"),
@@ -56,7 +50,8 @@ class BERT(nn.Module):
         self.segments = nn.Embedding(c.n_segments, c.d_model)
         self.positions = LearnedPositionalEmbedding(c.max_len, c.d_model)
         self.norm, self.dropout = LayerNorm(c.d_model), nn.Dropout(c.dropout)
-        parts = (partial(RESIDUALS[c.norm], norm=LayerNorm), partial(MultiHeadAttention, dropout=c.dropout), _feed_forward)
+        parts = (partial(RESIDUALS[c.norm], norm=LayerNorm), partial(MultiHeadAttention, dropout=c.dropout),
+                 lambda d_model, d_ff, dropout: FeedForward(d_model, d_ff, activation=F.gelu))      # no dropout between its matrices
         self.blocks = nn.ModuleList(Block(c.d_model, c.n_heads, c.d_ff, c.dropout, *parts) for _ in range(c.n_layers))
         self.end = LayerNorm(c.d_model) if c.norm == "pre" else nn.Identity()           # post-norm blocks end in one already
         self.pooler = nn.Linear(c.d_model, c.d_model)
@@ -67,9 +62,12 @@ class BERT(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
         """ids (B, T) → vectors (B, T, d_model). mask (B, T), True = a word; segments (B, T), 0 for the first text, 1 for the second.
 
-        Without a mask all are words, without segments all are of the first text. ValueError for what lies outside the tables.
+        Without a mask all are words, without segments all are of the first text. What padding, on the right, holds does not
+        matter. ValueError for what lies outside the tables, and for padding on the left: [CLS] has to stand first.
         """
         check_words("ids", ids, "mask", mask, self.config.vocab_size, self.config.max_len)
+        if mask is not None:
+            check_padding("mask", mask)
         segments = torch.zeros_like(ids) if segments is None else segments
         if segments.shape != ids.shape:
             raise ValueError(f"segments: got shape {tuple(segments.shape)}, expected that of ids, {tuple(ids.shape)}")
@@ -83,10 +81,6 @@ class BERT(nn.Module):
     def pool(self, x: Tensor) -> Tensor:
         """Vectors (B, T, d_model) → one for each row (B, d_model): tanh of a linear layer on the first, [CLS]."""
         return torch.tanh(self.pooler(x[:, 0]))
-
-
-def _feed_forward(d_model: int, d_ff: int, dropout: float) -> FeedForward:
-    return FeedForward(d_model, d_ff, activation=F.gelu)        # the exact GELU, and no dropout between its two matrices
 
 
 class WordHead(nn.Module):
@@ -110,8 +104,8 @@ class BERTForPreTraining(nn.Module):
     def __init__(self, bert: BERT):
         super().__init__()
         self.bert, self.words, self.next = bert, WordHead(bert.embedding), nn.Linear(bert.config.d_model, 2)
-        _init_head(self.words.linear, bert.config)
-        _init_head(self.next, bert.config)
+        for linear in (self.words.linear, self.next):
+            init_normal(linear, INITS[bert.config.init])
 
     def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None,
                 chosen: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -120,18 +114,9 @@ class BERTForPreTraining(nn.Module):
         chosen (B, T), True at N places: words are scored there alone, (N, V), which saves most of the work.
         """
         x = self.bert(ids, mask, segments)
+        if chosen is not None:
+            check_mask("chosen", chosen, ids)
         return self.words(x if chosen is None else x[chosen]), self.next(self.bert.pool(x))
-
-
-class BERTForSequences(nn.Module):
-    """One label for a text or a pair of texts: logits (B, n_classes) from [CLS]."""
-
-    def __init__(self, bert: BERT, n_classes: int):
-        super().__init__()
-        self.bert, self.head = bert, _head(bert, n_classes)
-
-    def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
-        return self.head(self.bert.pool(self.bert(ids, mask, segments)))
 
 
 class BERTForTokens(nn.Module):
@@ -139,7 +124,11 @@ class BERTForTokens(nn.Module):
 
     def __init__(self, bert: BERT, n_classes: int):
         super().__init__()
-        self.bert, self.head = bert, _head(bert, n_classes)
+        if n_classes < 1:
+            raise ValueError(f"n_classes: got {n_classes}, expected at least 1")
+        self.bert = bert
+        self.head = nn.Sequential(nn.Dropout(bert.config.dropout), nn.Linear(bert.config.d_model, n_classes))
+        init_normal(self.head, INITS[bert.config.init])
 
     def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
         return self.head(self.bert(ids, mask, segments))
@@ -152,14 +141,8 @@ class BERTForSpans(BERTForTokens):
         super().__init__(bert, 2)
 
 
-def _head(bert: BERT, n_classes: int) -> nn.Module:
-    if n_classes < 1:
-        raise ValueError(f"n_classes: got {n_classes}, expected at least 1")
-    linear = nn.Linear(bert.config.d_model, n_classes)
-    _init_head(linear, bert.config)
-    return nn.Sequential(nn.Dropout(bert.config.dropout), linear)
+class BERTForSequences(BERTForTokens):
+    """One label for a text or a pair of texts: logits (B, n_classes) from [CLS]."""
 
-
-def _init_head(linear: nn.Linear, config: BERTConfig) -> None:
-    nn.init.normal_(linear.weight, std=INITS[config.init](config.d_model))
-    nn.init.zeros_(linear.bias)
+    def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
+        return self.head(self.bert.pool(self.bert(ids, mask, segments)))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from course_lib.attention import KVCache, MultiHeadAttention
 from course_lib.blocks import FEED_FORWARDS, INITS, NORMS, Block, PreNorm, init_normal
 from course_lib.positional import LearnedPositionalEmbedding, NoPositions, NoRotation, RotaryEmbedding
-from course_lib.runtime import check_ids, check_words
+from course_lib.runtime import check_config, check_ids, check_words
 
 PLACES = {                           # name: what is added to embeddings, what turns queries and keys
     "learned": (LearnedPositionalEmbedding, NoRotation), "rotary": (NoPositions, RotaryEmbedding), "none": (NoPositions, NoRotation),
@@ -42,14 +42,7 @@ class GPTConfig:
     def __post_init__(self):
         object.__setattr__(self, "d_ff", 4 * self.d_model if self.d_ff is None else self.d_ff)
         object.__setattr__(self, "n_kv_heads", self.n_heads if self.n_kv_heads is None else self.n_kv_heads)
-        for name in ("vocab_size", "d_model", "n_heads", "n_layers", "d_ff", "max_len", "n_kv_heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        for name, rows in ROWS.items():
-            if getattr(self, name) not in rows:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(rows)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: got {self.dropout}, expected 0 ≤ dropout < 1")
+        check_config(self, ("vocab_size", "d_model", "n_heads", "n_layers", "d_ff", "max_len", "n_kv_heads"), ROWS)
 
 
 GPT2 = {name: GPTConfig(50257, d_model, n_heads, n_layers, dropout=0.1, init="gpt2") for name, d_model, n_heads, n_layers in

@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from course_lib.checkpoints import write_tensors
+from course_lib.checkpoints import misfits, read_tensors, refuse, write_tensors
 
 ENDS = {"wte.weight": "embedding.weight", "wpe.weight": "positions.table", "ln_f.weight": "norm.weight", "ln_f.bias": "norm.bias"}
 PARTS = {                            # published name inside a block: our names, whose rows follow each other in one tensor
@@ -32,26 +31,14 @@ def load_gpt2(path: str | Path, model: nn.Module) -> None:
 
     ValueError for a missing, an unknown or a misshapen tensor, by name; then nothing was changed.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name.removeprefix("transformer."): file.get_tensor(name) for name in file.keys()}     # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged or not a safetensors file ({error})") from None
+    found = {name.removeprefix("transformer."): value for name, value in read_tensors(path).items()}
     own, names = _parameters(model, path), published_names(model)
     head = found.pop("lm_head.weight", None)
     found = {name: value for name, value in found.items() if not BUFFERS.fullmatch(name)}
-    expected = {name: _published(own, parts) for name, parts in names.items()}
-    wrong = [f"{name} missing" for name in names if name not in found]
-    wrong += [f"{name} unknown" for name in found if name not in names]
-    wrong += [f"{name} is {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}"
-              for name in names if name in found and found[name].shape != expected[name].shape]
+    wrong = misfits(found, {name: _published(own, parts) for name, parts in names.items()})
     if not wrong and head is not None and not torch.equal(head, found["wte.weight"]):
         wrong = ["lm_head.weight differs from wte.weight, expected one matrix for both"]
-    if wrong:
-        raise ValueError(f"{path}: does not fit this {type(model).__name__}: " + "; ".join(wrong[:5])
-                         + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""))
+    refuse(path, model, wrong)
     with torch.no_grad():
         for name, parts in names.items():
             value = found[name].t() if _transposed(name) else found[name]

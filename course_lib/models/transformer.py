@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from course_lib.attention import KVCache
 from course_lib.blocks import RESIDUALS, Block, DecoderBlock, init_xavier
 from course_lib.positional import POSITIONS
-from course_lib.runtime import check_ids, check_source, check_target
+from course_lib.runtime import check_config, check_ids, check_source, check_target
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,8 @@ class TransformerConfig:
     bos_id: int = 2
 
     def __post_init__(self):
-        for name in ("source_vocab_size", "target_vocab_size", "d_model", "n_heads", "n_layers", "d_ff", "max_len"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        for name, choices in (("norm", RESIDUALS), ("positions", POSITIONS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(choices)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: got {self.dropout}, expected 0 ≤ dropout < 1")
+        check_config(self, ("source_vocab_size", "target_vocab_size", "d_model", "n_heads", "n_layers", "d_ff", "max_len"),
+                     {"norm": RESIDUALS, "positions": POSITIONS})
         if self.share_vocab and self.source_vocab_size != self.target_vocab_size:
             sizes = f"{self.source_vocab_size} and {self.target_vocab_size}"
             raise ValueError(f"share_vocab: got vocabularies of {sizes} words, expected one size")

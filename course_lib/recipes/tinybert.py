@@ -70,6 +70,9 @@ def load(path: str | Path | None = None) -> tuple[BERTForPreTraining, WordPieceT
     if not path.is_file():
         raise FileNotFoundError(f"no model at {path}: run chapter 07, which trains and keeps it")
     saved = load_checkpoint(path)
-    model = BERTForPreTraining(BERT(BERTConfig(**saved.config)))
+    try:
+        model, tokenizer = BERTForPreTraining(BERT(BERTConfig(**saved.config))), WordPieceTokenizer(saved.extra["vocabulary"])
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{path}: holds another kind of model ({error}), expected what chapter 07 keeps") from None
     load_checkpoint(path, model)
-    return model.eval(), WordPieceTokenizer(saved.extra["vocabulary"])
+    return model.eval(), tokenizer
