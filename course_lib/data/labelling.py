@@ -59,12 +59,12 @@ def collate_sequences(rows: Sequence[tuple[Ids, Ids, int]], tokenizer: Any, max_
     return LabelledBatch(*packed, torch.tensor([label for _, _, label in rows]))
 
 
-def align(words: Sequence[str], labels: Sequence[int], tokenizer: Any) -> tuple[list[int], list[int], list[bool]]:
+def align_labels(words: Sequence[str], labels: Sequence[int], tokenizer: Any) -> tuple[list[int], list[int], list[bool]]:
     """Words and their labels → ids of their pieces, a label for each piece, and which pieces are the first of a word.
 
     All pieces carry the label of their word; `first` says which of them count, one for each word (section 5.3 of the paper).
 
-        align(["unaffable", "deal"], [2, 0], BERT's tokenizer)
+        align_labels(["unaffable", "deal"], [2, 0], BERT's tokenizer)
         →  una ##ffa ##ble deal, [2, 2, 2, 0], [True, False, False, True]
     """
     if len(words) != len(labels):
@@ -80,7 +80,7 @@ def _pieces(words: Sequence[str], tokenizer: Any) -> list[list[int]]:
 
 
 def collate_tokens(rows: Sequence[tuple[Ids, Sequence[int], Sequence[bool]]], tokenizer: Any) -> LabelledBatch:
-    """Rows as `align` makes them → one LabelledBatch, labels and counts (B, T); [CLS], [SEP] and padding do not count."""
+    """Rows as `align_labels` makes them → one LabelledBatch, labels and counts (B, T); [CLS], [SEP] and padding do not count."""
     packed = pack_pairs([(ids, ()) for ids, _, _ in rows], tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id)
     labels, _ = pad([[0, *labels, 0] for _, labels, _ in rows])
     counts, _ = pad([[False, *first, False] for _, _, first in rows])
