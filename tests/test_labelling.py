@@ -2,6 +2,7 @@
 
 import random
 from functools import partial
+from itertools import chain, pairwise
 
 import pytest
 import torch
@@ -89,7 +90,7 @@ collate = partial(collate_sequences, tokenizer=TOKENIZER)
 def test_an_epoch_shows_every_row_once_and_a_batch_is_a_function_of_its_number():
     batches, again = (LabelledBatches(ROWS, 4, collate, seed=3, pool=2) for _ in range(2))
     shown = [batches[n].labels.tolist() for n in range(12)]
-    assert sorted(sum(shown[:6], [])) == sorted(sum(shown[6:], [])) == list(range(23)) and shown[:6] != shown[6:]
+    assert sorted(chain(*shown[:6])) == sorted(chain(*shown[6:])) == list(range(23)) and shown[:6] != shown[6:]
     assert [again[n].labels.tolist() for n in reversed(range(12))][::-1] == shown
     assert LabelledBatches(ROWS, 4, collate, seed=4, pool=2)[0].labels.tolist() != shown[0]
 
@@ -242,7 +243,7 @@ def test_what_no_span_can_come_from_is_named(case):
 def test_the_words_of_a_text_are_all_that_is_not_space(text):
     places = word_places(text)
     assert "".join(text[a:b] for a, b in places) == "".join(text.split())
-    assert all(a < b for a, b in places) and all(b <= c for (_, b), (c, _) in zip(places, places[1:]))
+    assert all(a < b for a, b in places) and all(b <= c for (_, b), (c, _) in pairwise(places))
 
 
 def test_signs_stand_alone_and_numbers_do_not_fall_apart():
