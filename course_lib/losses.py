@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.data.batching import PairBatch, TokenBatch
+from course_lib.data.labelling import LabelledBatch
 from course_lib.data.masking import MaskedBatch
 from course_lib.runtime import check_ids
 
@@ -77,3 +78,25 @@ def pre_training_loss(model: nn.Module, batch: MaskedBatch) -> tuple[Tensor, Ten
         pairs, n_pairs = token_cross_entropy(follows, batch.follows, None)
         total = total + pairs * count / n_pairs
     return total, count
+
+
+def sequence_loss(model: nn.Module, batch: LabelledBatch) -> tuple[Tensor, Tensor]:
+    """Loss of one label for each row: (sum, count of rows). The model gives logits (B, n_classes)."""
+    return token_cross_entropy(model(batch.ids, batch.mask, batch.segments), batch.labels, None)
+
+
+def tagging_loss(model: nn.Module, batch: LabelledBatch) -> tuple[Tensor, Tensor]:
+    """Loss of a label for each word, at the tokens that count: (sum, their number). The model gives logits (B, T, n_classes)."""
+    return token_cross_entropy(model(batch.ids, batch.mask, batch.segments), batch.labels, batch.counts)
+
+
+def span_loss(model: nn.Module, batch: LabelledBatch) -> tuple[Tensor, Tensor]:
+    """Loss of where an answer begins and ends: (sum, count), two for each row (Devlin et al. 2019, section 4.2).
+
+    The model gives logits (B, T, 2). Only the places that count share the probability; logits elsewhere, even NaN, do not matter.
+    """
+    check_ids("labels", batch.labels, batch.counts.shape[1])
+    if not torch.compiler.is_compiling() and not batch.counts.gather(1, batch.labels).all():
+        raise ValueError(f"labels: got {batch.labels.tolist()}, expected places where an answer may lie, counts True")
+    logits = model(batch.ids, batch.mask, batch.segments).transpose(1, 2)               # (B, 2, T)
+    return token_cross_entropy(logits.masked_fill(~batch.counts[:, None], -torch.inf), batch.labels, None)
