@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from course_lib.data.batching import _moved, _Shuffled, pad
+from course_lib.data.batching import Shuffled, moved, pad
 from course_lib.data.masking import pack_pairs
 
 Ids = Sequence[int]
@@ -27,13 +27,13 @@ class LabelledBatch:
 
     def to(self, device: torch.device) -> "LabelledBatch":
         """The same batch on `device`; from pinned memory the copy does not wait."""
-        return _moved(self, device)
+        return moved(self, device)
 
 
 Collate = Callable[[Sequence[Any]], LabelledBatch]
 
 
-class LabelledBatches(_Shuffled):
+class LabelledBatches(Shuffled):
     """Endless shuffled LabelledBatches, each a function of its number: batches[0], … `collate` makes a batch of rows.
 
         LabelledBatches(rows, 32, partial(collate_tokens, tokenizer=tokenizer), seed=0)
