@@ -119,7 +119,7 @@ def test_no_rows_and_no_batches_are_named(call, message):
 # --- windows ---------------------------------------------------------------------------------------------------------
 
 @often
-@given(words, words.filter(len), st.integers(0, 30), st.integers(1, 8), st.randoms(use_true_random=False))
+@given(words.filter(len), words.filter(len), st.integers(0, 30), st.integers(1, 8), st.randoms(use_true_random=False))
 def test_an_answer_survives_the_windows_or_is_reported(question, context, room, stride, rng):
     """Naive: mark every token with its word; a window holds the answer when it holds all of the answer's tokens."""
     start = rng.randrange(len(context))
