@@ -9,7 +9,7 @@ another one first each time.
     blanks alone     ours as it trains: words are scored at chosen places; Hugging Face's class scores them everywhere
     every place      ours made to score them everywhere, too: equal work
 
-Wanted: ≥ 1.0 × Hugging Face in each row.
+Wanted: ≥ 1.0 × Hugging Face as it trains. Of equal work nothing is wanted: nearly all of it are the same matrix products.
 """
 
 import sys
@@ -95,8 +95,8 @@ def measure(vocab_size: int, quick: bool) -> Iterator[Row]:
     assert max(losses) / min(losses) - 1 < 1e-5, "not the same loss: no comparison"
     rates = turns({name: Trainer(model, partial(loss, model), batches, STEPS) for name, (model, loss) in runs.items()},
                   5 if quick else 15)
-    for name in ("blanks alone", "every place"):
-        yield Row("bert", f"training, {BATCH} × {LENGTH}, {vocab_size} words, {name}", "blanks/s", rates[name], PEER, rates[PEER], 1.0)
+    for name, wanted in (("blanks alone", 1.0), ("every place", None)):
+        yield Row("bert", f"training, {BATCH} × {LENGTH}, {vocab_size} words, {name}", "blanks/s", rates[name], PEER, rates[PEER], wanted)
 
 
 if __name__ == "__main__":
