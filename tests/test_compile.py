@@ -11,7 +11,9 @@ import torch
 
 from course_lib.attention import ATTENTIONS
 from course_lib.data.batching import TokenBatch, collate_pairs
-from course_lib.losses import next_token_loss, token_cross_entropy
+from course_lib.data.masking import MaskedBatch
+from course_lib.losses import next_token_loss, pre_training_loss, token_cross_entropy
+from course_lib.models.bert import BERT, BERTConfig, BERTForPreTraining, BERTForSequences, BERTForSpans, BERTForTokens
 from course_lib.models.gpt import GPT, GPTConfig
 from course_lib.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from course_lib.models.transformer import Transformer, TransformerConfig
@@ -95,6 +97,45 @@ def test_a_gpt_and_its_loss_are_one_graph(variant, padded):
         results.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])
     for got, expected in zip(results[1], results[0], strict=True):
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-12 * expected.abs().max().item())
+
+
+WORDS = torch.tensor([[True, True, True, False], [True] * 4])
+SEGMENTS = torch.tensor([[0, 0, 1, 0], [0, 1, 1, 1]])
+CHOSEN = torch.tensor([[False, True, False, False], [True, False, False, True]])
+BERT_HEADS = {"pre-training": BERTForPreTraining, "sequences": lambda bert: BERTForSequences(bert, 3),
+              "tokens": lambda bert: BERTForTokens(bert, 3), "spans": BERTForSpans}
+
+
+@pytest.mark.parametrize("head", BERT_HEADS)
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_a_bert_with_any_head_is_one_graph(norm, head):
+    torch.manual_seed(0)
+    model = BERT_HEADS[head](BERT(BERTConfig(11, 8, 2, 1, max_len=6, dropout=0.0, norm=norm))).double()
+    compiled, results = torch.compile(model, fullgraph=True, backend="aot_eager"), []
+    for net in (model, compiled):
+        model.zero_grad()
+        found = net(TOKENS.inputs, WORDS, SEGMENTS)
+        sum(out.sin().sum() for out in (found if isinstance(found, tuple) else (found,))).backward()
+        results.append([*found, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+    for got, expected in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-12 * expected.abs().max().item())
+
+
+def test_a_bert_that_scores_blanks_alone_is_one_graph_however_many_there_are():
+    """How many places are chosen is in the data: torch traces such a size when it is told to."""
+    torch.manual_seed(0)
+    model = BERTForPreTraining(BERT(BERTConfig(11, 8, 2, 1, max_len=6, dropout=0.0))).double()
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+        for chosen in (CHOSEN, WORDS):
+            batch, results = MaskedBatch(TOKENS.inputs, WORDS, SEGMENTS, TOKENS.targets, chosen, torch.tensor([1, 0])), []
+            for net in (model, compiled):
+                model.zero_grad()
+                loss, count = pre_training_loss(net, batch)
+                loss.backward()
+                results.append([loss.detach(), count, *(p.grad.clone() for p in model.parameters())])
+            for got, expected in zip(results[1], results[0], strict=True):
+                torch.testing.assert_close(got, expected, rtol=0, atol=1e-12 * expected.abs().max().item())
 
 
 @pytest.mark.slow

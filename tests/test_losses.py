@@ -2,12 +2,14 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from course_lib.data.batching import TokenBatch, collate_pairs
-from course_lib.losses import masked_mean, next_token_loss, seq2seq_loss, token_cross_entropy, token_log_probs
+from course_lib.data.masking import MaskedBatch
+from course_lib.losses import masked_mean, next_token_loss, pre_training_loss, seq2seq_loss, token_cross_entropy, token_log_probs
 
 
 def example(batch=3, length=5, vocab=7, seed=0, dtype=torch.float64):
@@ -281,3 +283,157 @@ def test_next_token_loss_counts_only_what_its_mask_says():
     loss.backward()
     unseen = [word for word in range(7) if word not in inputs[mask]]
     assert not model.table.grad[unseen].any()
+
+
+# --- pre-training: blanks and pairs --------------------------------------------------------------------------------------
+
+class Says(torch.nn.Module):
+    """A model with two heads that says the same whatever it reads: words (B, T, V), pairs (B, 2)."""
+
+    def __init__(self, words, pairs):
+        super().__init__()
+        self.words, self.pairs = torch.nn.Parameter(words), torch.nn.Parameter(pairs)
+
+    def forward(self, ids, mask=None, segments=None, chosen=None):
+        return self.words if chosen is None else self.words[chosen], self.pairs
+
+
+def blanks(seed=0, vocab=9, padding=5, unchosen=None):
+    """A batch and a model's opinion. `padding` is what ids hold there, `unchosen` what targets hold where nobody asks."""
+    g = torch.Generator().manual_seed(seed)
+    mask = torch.arange(8) < torch.tensor([8, 5, 7, 3, 6])[:, None]
+    chosen = (torch.rand(5, 8, generator=g) < 0.4) & mask
+    targets, shown = (torch.randint(0, vocab, (5, 8), generator=g) for _ in range(2))
+    ids = torch.where(chosen, shown, targets).masked_fill(~mask, padding)
+    if unchosen is not None:
+        targets = targets.masked_fill(~chosen, unchosen)
+    batch = MaskedBatch(ids, mask, mask.long() * 0, targets, chosen, torch.tensor([1, 0, 0, 1, 0]))
+    words = 3 * torch.randn(5, 8, vocab, generator=g, dtype=torch.float64)
+    return Says(words, 2 * torch.randn(5, 2, generator=g, dtype=torch.float64)), batch
+
+
+def gradients(loss, model, batch):
+    model.zero_grad()
+    total, count = loss(model, batch)
+    total.backward()
+    return total.detach(), count, model.words.grad, torch.zeros_like(model.pairs) if model.pairs.grad is None else model.pairs.grad
+
+
+def pre_law_it_is_nats_a_blank_and_nats_a_pair(loss):
+    for seed in range(3):
+        model, batch = blanks(seed)
+        n = int(batch.chosen.sum())
+        words, count = by_hand(model.words, batch.targets, batch.chosen)
+        pairs, rows = by_hand(model.pairs[:, None], batch.follows[:, None], torch.ones(5, 1, dtype=torch.bool))
+        total, got = loss(model, batch)
+        assert got == n == count and total.item() == pytest.approx(words + n * pairs / rows, rel=1e-12)
+
+
+def pre_law_only_blanks_count(loss):
+    model, batch = blanks()
+    expected = gradients(loss, model, batch)
+    other = blanks(padding=-7, unchosen=10**9)[1]
+    with torch.no_grad():
+        model.words[~batch.chosen] = torch.nan
+    for one, two in zip(gradients(loss, model, other), expected, strict=True):
+        assert torch.equal(one, two)
+    assert not expected[2][~batch.chosen].any() and expected[2][batch.chosen].any(-1).all()
+
+
+def pre_law_the_word_that_was_there_is_right_not_the_one_shown(loss):
+    _, batch = blanks()
+    sure = torch.full((5, 2), -15.0).scatter(1, batch.follows[:, None], 15.0)
+    right, wrong = (Says(30 * torch.nn.functional.one_hot(ids.clamp(min=0), 9).double(), sure) for ids in (batch.targets, batch.ids))
+    good, n = loss(right, batch)
+    assert good / n < 1e-6 and loss(wrong, batch)[0] / n > 10
+
+
+def pre_law_both_classes_of_pairs_count_alike(loss):
+    model, batch = blanks()
+    _, n, _, by = gradients(loss, model, batch)
+    expected = (model.pairs.detach().softmax(1) - torch.nn.functional.one_hot(batch.follows, 2)) * n / 5
+    torch.testing.assert_close(by, expected)
+
+
+def pre_law_without_pairs_words_alone_are_scored(loss):
+    model, batch = blanks()
+    total, n, _, by = gradients(loss, model, replace(batch, follows=None))
+    assert total.item() == pytest.approx(by_hand(model.words, batch.targets, batch.chosen)[0], rel=1e-12)
+    assert n == batch.chosen.sum() and not by.any()
+
+
+def pre_law_nothing_chosen_costs_nothing(loss):
+    model, batch = blanks()
+    total, n, *by = gradients(loss, model, replace(batch, chosen=torch.zeros_like(batch.chosen)))
+    assert total == 0 and n == 0 and not any(part.any() for part in by)
+
+
+PRE_LAWS = [law for name, law in sorted(globals().items()) if name.startswith("pre_law_")]
+
+
+def pre_mutant(words=lambda m, b: token_cross_entropy(m.words, b.targets, b.chosen),
+               pairs=lambda m, b: torch.nn.functional.cross_entropy(m.pairs, b.follows)):
+    """BERT's loss with another loss of words, (sum, count), or another mean loss of pairs."""
+    def loss(model, batch):
+        total, count = words(model, batch)
+        return (total if batch.follows is None else total + count * pairs(model, batch)), count
+    return loss
+
+
+def cross(logits, targets, **more):
+    return torch.nn.functional.cross_entropy(logits, targets, **more)
+
+
+PRE_MUTANTS = {
+    "zero": lambda m, b: (0 * m.words[b.chosen].sum() + 0 * m.pairs.sum(), b.chosen.sum()),
+    "unmasked": pre_mutant(words=lambda m, b: token_cross_entropy(m.words, b.targets, None)),
+    "all but padding": pre_mutant(words=lambda m, b: token_cross_entropy(m.words, b.targets, b.mask)),
+    "shown ids for targets": pre_mutant(words=lambda m, b: token_cross_entropy(m.words, b.ids, b.chosen)),
+    "mean times the mask": pre_mutant(words=lambda m, b: (
+        (cross(m.words.transpose(1, 2), b.targets) * b.chosen).sum(), b.chosen.sum())),
+    "times the mask": pre_mutant(words=lambda m, b: (
+        (cross(m.words.transpose(1, 2), b.targets % 9, reduction="none") * b.chosen).sum(), b.chosen.sum())),
+    "id 0 ignored": pre_mutant(words=lambda m, b: (
+        cross(m.words[b.chosen], b.targets[b.chosen], ignore_index=0, reduction="sum"), b.chosen.sum())),
+    "one ignore_index = 0 for both": pre_mutant(pairs=lambda m, b: cross(m.pairs, b.follows, ignore_index=0)),
+    "class 1 ignored": pre_mutant(pairs=lambda m, b: cross(m.pairs, b.follows, ignore_index=1)),
+    "pairs turned": pre_mutant(pairs=lambda m, b: cross(m.pairs, 1 - b.follows)),
+    "pairs summed": pre_mutant(pairs=lambda m, b: cross(m.pairs, b.follows, reduction="sum")),
+    "pairs a token": lambda m, b: (token_cross_entropy(m.words, b.targets, b.chosen)[0] + (
+        0 if b.follows is None else cross(m.pairs, b.follows)), b.chosen.sum()),
+    "no pairs": pre_mutant(pairs=lambda m, b: 0),
+    "no words": pre_mutant(words=lambda m, b: (0 * m.words[b.chosen].sum(), b.chosen.sum())),
+    "all tokens counted": lambda m, b: (pre_mutant()(m, b)[0], b.mask.sum()),
+}
+
+
+@pytest.mark.parametrize("law", PRE_LAWS)
+def test_the_pre_training_loss_obeys(law):
+    law(pre_training_loss)
+
+
+def test_the_mutants_are_bred_from_the_right_loss():
+    for law in PRE_LAWS:
+        law(pre_mutant())
+
+
+@pytest.mark.parametrize("mutant", PRE_MUTANTS)
+def test_the_laws_of_pre_training_reject(mutant):
+    broken = []
+    for law in PRE_LAWS:
+        try:
+            law(PRE_MUTANTS[mutant])
+        except (AssertionError, RuntimeError, ValueError, IndexError):
+            broken.append(law)
+    assert broken, f"no law notices the {mutant} loss"
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"follows": torch.tensor([1, 0, 2, 0, 0])}, "targets: got token id 2, expected 0 … 1"),
+    ({"follows": torch.tensor([1, 0, -1, 0, 0])}, "targets: got token id -1, expected 0 … 1"),
+    ({"follows": torch.tensor([1, 0])}, r"logits, targets, mask: got \(5, 2\), \(2,\)"),
+    ({"targets": torch.full((5, 8), 9)}, "targets: got token id 9, expected 0 … 8")])
+def test_a_batch_that_cannot_be_scored_is_named(change, message):
+    model, batch = blanks()
+    with pytest.raises(ValueError, match=message):
+        pre_training_loss(model, replace(batch, **change))

@@ -26,7 +26,7 @@ from course_lib.recipes.results import machine
 
 # Each part NAME is the program NAME.py; with it the packages that its peers are in.
 PROGRAMS = ROOT / "tests" / "bench"
-PARTS = {"seq2seq": (), "transformer": (), "tokenizers": ("tokenizers", "tiktoken"), "gpt": ("transformers",)}
+PARTS = {"seq2seq": (), "transformer": (), "tokenizers": ("tokenizers", "tiktoken"), "gpt": ("transformers",), "bert": ("transformers",)}
 FIGURE_BYTES = 300_000
 
 
@@ -40,7 +40,7 @@ FIGURE_BYTES = 300_000
 def bench(context: click.Context, parts: Sequence[str], quick: bool, threads: int | None, out: Path) -> None:
     """Measure ours beside its peers, in turns in the same run, and print one table.
 
-    PART is seq2seq, transformer, tokenizers or gpt; without one, all are measured. What only the peers need is installed first.
+    PART is seq2seq, transformer, tokenizers, gpt or bert; without one, all are measured. What only the peers need is installed first.
     Meanwhile the machine's own rates are measured, of matrix products and of reading memory: the last column says how much of
     them training and decoding reach. Everything is also in out/bench.json and, the ratios, in out/bench.png.
 
