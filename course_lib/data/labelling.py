@@ -14,6 +14,15 @@ from course_lib.data.masking import pack_pairs
 Ids = Sequence[int]
 
 
+class Example(NamedTuple):
+    """One or two texts in words, and what there is to say of them: a class, a class for each word of the first, or the span
+    [start, end) of the second text that answers the first, None where nothing does."""
+
+    first: Sequence[str]
+    second: Sequence[str]
+    label: str | Sequence[str] | tuple[int, int] | None
+
+
 @dataclass(frozen=True)
 class LabelledBatch:
     """ids (B, T), mask (B, T) True = a token, segments (B, T), and labels: (B,) of rows, (B, T) of tokens, or (B, 2), the places of
