@@ -15,7 +15,7 @@ _CONTAINERS = {"tuple": tuple, "list": list, "set": set}
 
 
 def pack(value: Any) -> tuple[str, list[bytes]]:
-    """Numbers, text, arrays and containers of these → (JSON text, raw bytes of the arrays in order).
+    """Numbers, text, arrays, generators of random numbers and containers of these → (JSON text, raw bytes of the arrays in order).
 
     A permuted memory layout survives, so a non-contiguous input is still one on the other side.
     """
@@ -45,6 +45,8 @@ def _down(value: Any, arrays: list[bytes]) -> Any:
         if isinstance(value, kind):
             items = sorted(value, key=repr) if kind is set else value
             return {name: [_down(item, arrays) for item in items]}
+    if isinstance(value, np.random.Generator) and isinstance(value.bit_generator, np.random.PCG64):
+        return {"generator": value.bit_generator.state}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ValueError(f"value: got {type(value).__name__}, expected plain data")
@@ -60,6 +62,10 @@ def _up(tree: Any, arrays: list[bytes]) -> Any:
     if "array" in tree:
         return _array(tree, arrays)
     ((name, items),) = tree.items()
+    if name == "generator":
+        generator = np.random.default_rng(0)            # a PCG64
+        generator.bit_generator.state = items
+        return generator
     if name == "dict":
         return {_up(k, arrays): _up(v, arrays) for k, v in items}
     return _CONTAINERS[name](_up(item, arrays) for item in items)

@@ -25,7 +25,7 @@ def reference_of(asked, cases):
 
 
 def test_numbers_kinds_and_points():
-    chapters = {"2": (6, 20), "3": (6, 21), "4": (7, 33), "5": (7, 36), "6": (6, 30), "9": (7, 34)}  # how many, and their points
+    chapters = {"2": (6, 20), "3": (6, 21), "4": (7, 33), "5": (7, 36), "6": (6, 30), "7": (6, 28), "9": (7, 34)}     # how many, points
     assert list(EXERCISES) == [f"{chapter}.{n + 1}" for chapter, (count, _) in chapters.items() for n in range(count)]
     for chapter, (_, points) in chapters.items():
         here = [asked for id, asked in EXERCISES.items() if id[0] == chapter]
@@ -55,7 +55,7 @@ def test_reference_is_accepted_and_draws_are_reproducible(id, cases):
 @pytest.mark.parametrize(
     "id",
     [*["2.1", "2.2", "2.3", "2.5", "3.1", "3.2", "3.4", "3.6", "4.1", "4.3", "4.4", "4.6", "5.1", "5.2", "5.3", "5.5"],
-     *["6.1", "6.2", "6.3", "6.5", "6.6", "9.1", "9.2", "9.3", "9.5", "9.6", "9.7"]],
+     *["6.1", "6.2", "6.3", "6.5", "6.6", "7.1", "7.2", "7.3", "7.5", "7.6", "9.1", "9.2", "9.3", "9.5", "9.6", "9.7"]],
 )
 def test_secret_draws_differ_from_public_ones(id):
     drawn = {
@@ -363,7 +363,10 @@ def test_random_state_is_as_before_and_the_same_for_every_call():
 
 def test_hard_draws_arrive_as_drawn():
     """Among the inputs are non-contiguous ones, float64 and batches of one."""
-    linear = ("2.1", "2.5", "3.1", "3.2", "3.6", "4.1", "4.3", "4.4", "4.6", "5.2", "5.3", "5.5", "9.1", "9.2", "9.3", "9.5", "9.7")
+    linear = (
+        "2.1", "2.5", "3.1", "3.2", "3.6", "4.1", "4.3", "4.4", "4.6", "5.2", "5.3", "5.5", "7.2", "7.5", "9.1", "9.2", "9.3", "9.5",
+        "9.7",
+    )
     for id in linear:
         seen = []
         outputs_of(
@@ -415,9 +418,22 @@ def test_wire_keeps_values_types_and_layout():
     assert value["a"].sum() > 0
 
 
+def test_random_numbers_go_over_the_wire_and_are_private():
+    given = np.random.default_rng(3)
+    given.random(5)
+    back = wire.unpack(*wire.pack({"rng": given}))["rng"]
+    assert back.random(4).tolist() == np.random.default_rng(3).random(9)[5:].tolist()
+    outputs = outputs_of(lambda rng: rng.random(), [{"rng": given}] * 2)
+    assert outputs[0] == outputs[1] and not outputs[0].message and outputs[0].value == given.random()
+    with pytest.raises(ValueError, match="plain data"):
+        wire.pack(np.random.Generator(np.random.MT19937(0)))
+
+
 @pytest.mark.parametrize(
     ("text", "arrays"),
     [
+        ('{"generator": {"bit_generator": "MT19937", "state": {}}}', []),
+        ('{"generator": 3}', []),
         ('{"array": 0, "dtype": "<f8", "shape": [2], "order": [0]}', [b"123"]),
         ('{"array": 3}', []),
         ("[1, 2]", []),

@@ -184,6 +184,32 @@ def pieces(chunks):
     return texts
 
 
+def blank_loss(logits, targets, chosen):
+    scores = logits.masked_fill(~chosen[:, :, None], 0)
+    nll = scores.logsumexp(dim=-1) - scores.gather(-1, targets[..., None])[..., 0]
+    return nll.masked_fill(~chosen, 0).sum() / chosen.sum()
+
+
+def pack_two(first, second, cls_id, sep_id, pad_id, length):
+    for _ in range(len(first) + len(second) + 3 - length):
+        if len(second) < len(first):
+            first = first[:-1]
+        else:
+            second = second[:-1]
+    ids = [cls_id, *first, sep_id, *second, sep_id]
+    ids = ids + [pad_id] * (length - len(ids))
+    segments = [len(first) + 2 <= t and t < len(first) + len(second) + 3 for t in range(length)]
+    mask = [t < len(first) + len(second) + 3 for t in range(length)]
+    return ids, segments, mask
+
+
+def pair_loss(logits, follows):
+    pairs = follows > -1
+    other = logits.flip(1) - logits
+    nll = torch.nn.functional.softplus(other).gather(1, (follows * pairs)[:, None])[:, 0]
+    return (nll * pairs).sum() / max(1, pairs.sum())
+
+
 def nats_per_word(logits, ids, lengths):
     chosen = logits[:, :-1].gather(-1, ids[:, 1:, None])[..., 0]
     nll = logits[:, :-1].logsumexp(dim=-1) - chosen
@@ -239,6 +265,9 @@ ANSWERS = {
     "6.2": learn,
     "6.3": encode,
     "6.5": pieces,
+    "7.2": blank_loss,
+    "7.3": pack_two,
+    "7.5": pair_loss,
     "9.1": nats_per_word,
     "9.2": nucleus,
     "9.3": attend,
