@@ -313,7 +313,14 @@ def test_damaged_and_absent_files_and_unknown_parts_are_named(tmp_path):
         load_bert(tmp_path / "absent", ours("BERT"))
 
 
+def untied():
+    model = ours("pre-training")
+    model.words.output.weight = nn.Parameter(model.words.output.weight.clone())
+    return model
+
+
 @pytest.mark.parametrize("model, message", [
+    (untied, r"not built like the published BERT \(words.output.weight\)"),
     (lambda: ours("BERT", norm="pre"), r"not built like the published BERT \(end.weight\)"),
     (lambda: ours("tokens", norm="pre"), r"this BERTForTokens is not built like the published BERT \(bert.end.weight\)"),
     (lambda: GPT(GPTConfig(V, 8, 2, 1, max_len=4)), "got a GPT"), (lambda: nn.Linear(2, 2), "got a Linear")])

@@ -82,8 +82,9 @@ def _rows(model: nn.Module, path: str | Path) -> dict[str, Tensor]:
     rows = {}
     for name, value in model.named_parameters():
         part, _, last = name.removeprefix("bert.").rpartition(".")
-        if part not in table:
-            raise ValueError(f"{path}: this {type(model).__name__} is not built like the published BERT ({name}), expected norm='post'")
+        if part not in table or name == "words.output.weight":
+            raise ValueError(f"{path}: this {type(model).__name__} is not built like the published BERT ({name}), "
+                             "expected norm='post' and one table that reads and scores words")
         pieces = value.detach().chunk(len(table[part]))
         rows |= {f"{theirs}.{last.replace('table', 'weight')}": piece for theirs, piece in zip(table[part], pieces)}
     return rows
