@@ -46,6 +46,7 @@ class Kind:
     read: Callable[[Tensor, LabelledBatch, Sequence, Classes], list[Answer]]         # logits, batch, its rows → an answer for each row
     measure: Callable[[list, Sequence[Example]], float]                 # answers, examples → a share, 1 = all right
     count: Callable[[Sequence[Example], Sequence[Example]], list]       # the baseline: learns from the first, answers the second
+    blank: Callable[[Example, Classes], Any]                            # a label that says nothing, for examples to be answered
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,11 @@ def _exact_answers(answers: list, examples: Sequence[Example]) -> float:
 
 
 SEQUENCES = Kind(lambda bert, classes: BERTForSequences(bert, len(classes)), _sequence_rows, collate_sequences, sequence_loss,
-                 _read_sequences, _accuracy, word_counts.classify)
+                 _read_sequences, _accuracy, word_counts.classify, lambda example, classes: classes[0])
 TOKENS = Kind(lambda bert, classes: BERTForTokens(bert, len(classes)), _token_rows, collate_tokens, tagging_loss,
-              _read_tokens, _entity_f1, word_counts.tag)
+              _read_tokens, _entity_f1, word_counts.tag, lambda example, classes: (classes[0],) * len(example.first))
 SPANS = Kind(lambda bert, classes: BERTForSpans(bert), _span_rows, collate_spans, span_loss,
-             read_spans, _exact_answers, word_counts.answer)
+             read_spans, _exact_answers, word_counts.answer, lambda example, classes: None)
 
 TOWN_TASKS = {"pair": Task(SEQUENCES, labelled_stories.LABELS, labelled_stories.pairs),
               "single": Task(SEQUENCES, labelled_stories.MOOD_LABELS, labelled_stories.sentiments),
@@ -161,13 +162,13 @@ def fit(task: Task, bert: BERT, examples: Sequence[Example], tokenizer: Any, ste
 
 @torch.no_grad()
 def predict(task: Task, model: nn.Module, examples: Sequence[Example], tokenizer: Any, batch_size: int = 64) -> list:
-    """A label for each example, as examples have them. Of several windows of a context the surest one answers."""
+    """A label for each example, as examples have them; theirs are not looked at. Of several windows of a context the surest answers."""
     model.eval()
     device, max_len = next(model.parameters()).device, model.bert.config.max_len
     rows, owners = [], []
     for n, example in enumerate(examples):
-        blind = example._replace(label=None) if task.kind.collate is collate_spans else example
-        found = task.kind.rows(blind, task.classes, tokenizer, max_len)
+        blank = example._replace(label=task.kind.blank(example, task.classes))
+        found = task.kind.rows(blank, task.classes, tokenizer, max_len)
         rows, owners = rows + found, owners + [n] * len(found)
     read = []
     for i, batch in zip(range(0, len(rows), batch_size), rows_in_order(rows, batch_size, partial(task.kind.collate, tokenizer=tokenizer))):

@@ -17,7 +17,7 @@ from course_lib.data.tinytown.settings import OPENABLE, PEOPLE, PLACES, SURFACES
 from course_lib.data.tinytown.world import MOODS
 from course_lib.recipes.stories import SETTINGS, TOWN
 
-WIDE = Settings(names=len(PEOPLE), nouns=len(THINGS), places=len(PLACES))       # 46 words more than the stories of pre-training
+WIDE = Settings(names=len(PEOPLE), nouns=len(THINGS), places=len(PLACES))       # 36 words more than the stories of pre-training
 UNLABELLED = frozenset((*PEOPLE[10::3], *THINGS[12::3], *PLACES[8::3]))          # a third of those that pre-training never saw
 FOLLOWS, CONTRADICTS, OPEN = LABELS = ("follows", "contradicts", "open")
 MOOD_LABELS = ("positive", "negative", "neutral")

@@ -100,7 +100,7 @@ DAMAGE = {
     "deep JSON": ("squad", "[" * 10**6, "is not in SQuAD's format .RecursionError"),
     "no answers": ("squad", squad(answers=[]), "is not in SQuAD's format .IndexError"),
     "no question": ("squad", squad(question=""), "question '': the answer 'Mia' is not at character 4"),
-    "a moved answer": ("squad", squad(answers=[{"text": "Mia", "answer_start": 5}]), "question 'Who.': the answer 'Mia' is not at character 5"),
+    "a moved answer": ("squad", squad(answers=[{"text": "Mia", "answer_start": 5}]), "'Who.': the answer 'Mia' is not at character 5"),
     "before the text": ("squad", squad(answers=[{"text": "Mia", "answer_start": -8}]), "is not at character -8"),
     "a place of words": ("squad", squad(answers=[{"text": "Mia", "answer_start": "4"}]), "is not at character 4"),
     "a number": ("squad", squad(answers=[{"text": 3, "answer_start": 4}]), "the answer '3' is not"),
