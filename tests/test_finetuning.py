@@ -109,6 +109,14 @@ def test_a_span_must_beat_no_answer_by_its_margin():
     assert read(windows, {(0, 1): 9.0, (0, 3): 9.0, (0, 5): 1.0, (1, 7): 9.0, (1, 4): 1.0}) == [(2.0, (0, 1)), (2.0, (0, 1))]
 
 
+def test_where_every_question_has_an_answer_the_best_span_is_taken_however_poor():
+    batch = collate_spans([Window([5], [7, 8], None, [0, 1])], TOKENIZER)
+    logits = torch.zeros(1, 6, 2)
+    logits[0, 0], logits[0, 4] = 9.0, 1.0
+    assert wild.WILD_TASKS["xquad"].kind.read(logits, batch, [Window([5], [7, 8], None, [0, 1])], ()) == [(-16.0, (1, 2))]
+    assert SPANS.read(logits, batch, [Window([5], [7, 8], None, [0, 1])], ()) == [(-16.0, None)]
+
+
 def test_the_surest_window_answers():
     context = tuple("dddddddddddddddddddddddddddddb")
     task, example = TOYS["spans"], Example(("a", "?"), context, (29, 30))
@@ -195,7 +203,6 @@ def test_real_sets_go_all_the_way(name, monkeypatch):
     model = fit(task, bert(384, tokenizer.vocab_size), seen, tokenizer, steps=2, batch_size=4)
     said = predict(task, model, asked, tokenizer)
     assert len(said) == len(asked) and 0 <= task.kind.measure(said, asked) <= 1
-    assert name != "xquad" or None not in said                         # every question there has an answer
     assert task.kind.measure([example.label for example in asked], asked) == 1
 
 
