@@ -235,9 +235,8 @@ def test_7_1_accepts_other_ways(judge, seed, answer):
     assert verdict.ok and not verdict.message, str(verdict)
 
 
-@pytest.mark.parametrize("seed", [None, 11])
-def test_7_1_accepts_a_loop(judge, seed):
-    assert judge("7.1", hide_looped, seed).ok
+def test_7_1_accepts_a_loop(judge):
+    assert judge("7.1", hide_looped, 11).ok
 
 
 @pytest.mark.parametrize(
@@ -274,7 +273,7 @@ def test_7_1_explains_a_wrong_form(judge, answer, phrase):
 
 
 def test_7_1_chance_alone_does_not_fail(monkeypatch):
-    """Over 20 draws the tails are spread as chance spreads them, and none comes near the threshold."""
+    """Over 12 draws the tails are spread as chance spreads them, and none comes near the threshold."""
     seen, original = [], hiding_checks._tails
 
     def tails(x, freedom):
@@ -283,13 +282,13 @@ def test_7_1_chance_alone_does_not_fail(monkeypatch):
 
     monkeypatch.setattr(hiding_checks, "_tails", tails)
     asked = exercise("7.1")
-    for seed in range(300, 320):
+    for seed in range(300, 312):
         (large, *_) = asked.inputs(draws("7.1", seed))
         shown, chosen = ORIGINAL(asked.reference, large)
         ids, special, mask_id, _ = large.args.values()
         hidden = hiding_checks.Hidden(ids, special, mask_id, shown, chosen)
         assert not any(check(hidden) for _, _, check in hiding_checks.CHECKS) and chosen.sum() > 50_000
-    assert len(seen) == 20 * 8 and min(seen) > 1e4 * hiding_checks.P and 0.02 < np.mean(np.array(seen) < 0.05) < 0.2
+    assert len(seen) == 12 * 8 and min(seen) > 1e4 * hiding_checks.P and 0.02 < np.mean(np.array(seen) < 0.05) < 0.2
 
 
 @pytest.mark.parametrize(("counts", "shares", "due"), [
