@@ -104,8 +104,8 @@ class ArrayExaminer:
             return output.message
         items = (output.value,) if len(self.names) == 1 else output.value
         for name, item in zip(self.names, items, strict=True):
-            due, came = self.kinds.get(name), np.asarray(item).dtype
-            if due and came.kind not in {"bool": "b", "int64": "iu"}[due]:
+            due = self.kinds.get(name)
+            if due and (came := np.asarray(item).dtype).kind not in {"bool": "b", "int64": "iu"}[due]:
                 return f"the values are right, but {name} has dtype {came}, where the text asks for {due}"
         return ""
 

@@ -210,6 +210,39 @@ def pair_loss(logits, follows):
     return (nll * pairs).sum() / max(1, pairs.sum())
 
 
+def align_labels(words, labels, pieces, cls_id, sep_id):
+    ids, found, counts = [cls_id], [0], [False]
+    for k in range(len(words)):
+        for n in range(len(pieces[words[k]])):
+            ids = [*ids, pieces[words[k]][n]]
+            found = [*found, labels[k]]
+            counts = [*counts, n < 1]
+    return [*ids, sep_id], [*found, 0], [*counts, False]
+
+
+def find_span(start, end, allowed, longest):
+    places = torch.arange(start.shape[0])
+    length = places[None, :] - places[:, None] + 1
+    may = allowed[:, None] & allowed[None, :] & (length > 0) & (length <= longest)
+    best = (start[:, None] + end[None, :]).masked_fill(~may, -torch.inf).argmax()
+    return best // start.shape[0], best % start.shape[0]
+
+
+def place_answer(question, context, answer, max_len, stride, cls_id, sep_id):
+    before, room = len(question) + 2, max_len - len(question) - 3
+    rows = []
+    for start in range(0, max(len(context) - room, 0) + stride, stride):
+        ids = [cls_id, *question, sep_id, *context[start : start + room], sep_id]
+        place = (answer[0] - start + before, answer[1] - start + before)
+        rows = [*rows, (ids, place if start <= answer[0] and answer[1] < start + room else (0, 0))]
+    return rows
+
+
+def mean_vector(x, mask):
+    total = x.masked_fill(~mask[:, :, None], 0).sum(dim=1)
+    return total / mask.sum(dim=1)[:, None].clamp(min=1)
+
+
 def nats_per_word(logits, ids, lengths):
     chosen = logits[:, :-1].gather(-1, ids[:, 1:, None])[..., 0]
     nll = logits[:, :-1].logsumexp(dim=-1) - chosen
@@ -268,6 +301,10 @@ ANSWERS = {
     "7.2": blank_loss,
     "7.3": pack_two,
     "7.5": pair_loss,
+    "8.1": align_labels,
+    "8.2": find_span,
+    "8.3": place_answer,
+    "8.4": mean_vector,
     "9.1": nats_per_word,
     "9.2": nucleus,
     "9.3": attend,

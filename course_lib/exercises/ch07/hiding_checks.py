@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
+
+from course_lib.exercises.ch07.chance import ALIKE, P, likelihood, unevenness
 
 RATE, MASKED, RANDOM, KEPT = 0.15, 0.8, 0.1, 0.1
-P = 3e-7        # below it chance is no explanation; a draw is tested ten times
-ALIKE = 1e-3    # above it a known mistake may be the explanation
 
 Fault = tuple[str, str] | None                  # the misconception's name and what to say
 
@@ -43,41 +42,13 @@ class Hidden:
         return np.bincount(self.fates[self.chosen], minlength=3)
 
 
-# ---------------------------------------------------------------- chance
-
-
-def _tails(x: float, freedom: int) -> tuple[float, float]:
-    """P(χ² ≤ x) and P(χ² ≥ x)."""
-    half = torch.tensor([freedom / 2, x / 2], dtype=torch.float64)
-    return torch.special.gammainc(*half).item(), torch.special.gammaincc(*half).item()
-
-
-def likelihood(counts: np.ndarray, shares: np.ndarray) -> float:
-    """How often chance alone is as far from these shares as the counts are (Pearson's χ²)."""
-    expected = counts.sum() * np.asarray(shares, dtype=float)
-    if (counts[expected == 0] > 0).any():
-        return 0.0
-    some = expected > 0
-    return _tails((np.square(counts - expected)[some] / expected[some]).sum(), max(int(some.sum()) - 1, 1))[1]
-
-
-def unevenness(hits: np.ndarray, trials: np.ndarray) -> int:
-    """1 if hits in groups of so many trials, all with one chance, vary more than they should, −1 if they vary less, else 0."""
-    trials, hits = trials[trials > 0], hits[trials > 0]
-    share = hits.sum() / max(trials.sum(), 1)
-    if not 0 < share < 1:
-        return 0
-    below, above = _tails((np.square(hits - share * trials) / (trials * share * (1 - share))).sum(), len(trials) - 1)
-    return int(above < P) - int(below < P)
+# ---------------------------------------------------------------- which are chosen
 
 
 def _is(hidden: Hidden, share: float) -> bool:
     """Whether the share of ordinary tokens that are chosen may be this one."""
     n, chosen = hidden.ordinary.sum(), hidden.chosen.sum()
     return likelihood(np.array([chosen, n - chosen]), np.array([share, 1 - share])) > ALIKE
-
-
-# ---------------------------------------------------------------- which are chosen
 
 
 def _specials(hidden: Hidden) -> Fault:
