@@ -18,7 +18,7 @@ from course_lib.recipes.finetuning import TOWN_TASKS, fit, score, score_of_count
 from course_lib.recipes.results import keep
 
 STARTS = ("pre-trained", "random start", "words counted")
-BUDGETS, PRE_TRAINING_STEPS, N_TEST = (50, 200, 1000, 5000), 1500, 1000
+BUDGETS, PRE_TRAINING_STEPS, N_TEST = (50, 200, 1000, 5000), 1500, 600
 
 
 def scores_of(kept: dict[str, Any], task: str, start: str) -> np.ndarray:

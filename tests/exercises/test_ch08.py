@@ -38,7 +38,7 @@ def run_once(monkeypatch):
     monkeypatch.setattr(judging, "run", run)
 
 
-# ---------------------------------------------------------------- 8.1 align_labels
+# ---------------------------------------------------------------- 8.1 label_pieces
 
 
 def align_appended(words, labels, pieces, cls_id, sep_id):
