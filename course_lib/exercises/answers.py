@@ -77,7 +77,7 @@ def _blank(answer: Any) -> bool:
 def _called(function: Callable, args: dict[str, Any]) -> Output:
     given = {name: handed(value) for name, value in args.items()}
     try:
-        random.seed(0), np.random.seed(0), torch.manual_seed(0)  # every call starts from the same state
+        random.seed(0), np.random.seed(0), torch.default_generator.manual_seed(0)    # every call starts from the same state
         value = function(*given.values())
     except (Exception, SystemExit) as error:
         if isinstance(error, NotImplementedError) and (not error.args or _unwritten(function)):
