@@ -153,9 +153,9 @@ def fit(task: Task, bert: BERT, examples: Sequence[Example], tokenizer: Any, ste
     kind, model = task.kind, task.kind.head(deepcopy(bert), task.classes)
     steps = steps_for(len(examples)) if steps is None else steps
     rows = [row for example in examples for row in kind.rows(example, task.classes, tokenizer, bert.config.max_len)]
+    batches = LabelledBatches(rows, batch_size, partial(kind.collate, tokenizer=tokenizer), seed=seed)
     fields = {name: training.pop(name) for name in tuple(training) if name in TrainingConfig.__dataclass_fields__}
     config = TrainingConfig(**{"steps": steps, "lr": lr, "warmup_steps": steps // 10, "schedule": "linear", "weight_decay": 0.01} | fields)
-    batches = LabelledBatches(rows, batch_size, partial(kind.collate, tokenizer=tokenizer), seed=seed)
     train(model, batches, kind.loss, config, context=Distributed(device=pick_device()), **training)
     return model.to("cpu")
 
