@@ -74,8 +74,8 @@ def decide(world: World, clause: Clause) -> str:
     return OPEN if asserted is None else FOLLOWS if asserted else CONTRADICTS
 
 
-def pairs(seed: int = 0, split: str = "train") -> Iterator[Example]:
-    """A story's events, a line about its end, and whether that follows, contradicts or is open.
+def pairs(seed: int = 0, split: str = "train", kinds: Words = tuple(HYPOTHESES)) -> Iterator[Example]:
+    """A story's events, a line about its end, and whether that follows, contradicts or is open; `kinds` are those of HYPOTHESES.
 
     Each kind of line comes with each label equally often, and as far as it goes each line, so that the line alone says nothing.
     """
@@ -86,7 +86,7 @@ def pairs(seed: int = 0, split: str = "train") -> Iterator[Example]:
         """How much more often a line has come with this label than with its rarest one."""
         return used[line, label] - min(used[line, other] for other in LABELS)
 
-    for kind, label in cycle(product(HYPOTHESES, LABELS)):
+    for kind, label in cycle(product(kinds, LABELS)):
         found: list[Words] = []
         while not found:
             story = next(told)
