@@ -307,6 +307,16 @@ def test_7_1_unevenness_knows_both_sides():
     assert chance.unevenness(rng.binomial(trials, rng.uniform(0.2, 0.4, 400)), trials) == 1
 
 
+def test_7_1_a_random_word_that_hits_the_one_it_replaces_does_not_show():
+    """Where one word is most of the text, it is seldom among the random ones that show, and that is no fault."""
+    rng = np.random.default_rng(0)
+    ids = np.where(rng.random((600, 200)) < 0.8, 3, rng.integers(2, 12, (600, 200)))
+    special, everywhere = np.arange(12) < 2, np.ones(ids.shape, dtype=bool)
+    fair, loaded = rng.integers(2, 12, ids.shape), np.minimum(rng.integers(2, 13, ids.shape), 11)
+    assert hiding_checks._random_words(hiding_checks.Hidden(ids, special, 0, fair, everywhere)) is None
+    assert hiding_checks._random_words(hiding_checks.Hidden(ids, special, 0, loaded, everywhere))[0] == "not all alike"
+
+
 def test_7_1_draws_hold_what_the_checks_need(cases, seed):
     large, one, same, other, bare = cases("7.1", seed)
     assert large.args["ids"].shape == (hiding.N_ROWS, hiding.LENGTH) and large.args["special"].sum() == 5
@@ -960,6 +970,12 @@ def test_7_6_ways_are_far_apart_on_every_draw(seed):
     left, right, average, both, wide, due = (found / scale for found in nats.values())
     assert min(left, right) > 1.06 * filling.FIRST_MARK and average > 1.02 * filling.FIRST_MARK
     assert filling.WIDE_MARK * 1.03 < both < 0.95 * filling.BOTH_MARK and max(wide, due) < 0.98 * filling.WIDE_MARK
+
+
+def test_7_6_a_few_contexts_that_come_twice_prove_nothing():
+    p = np.repeat(np.eye(4)[:2], 30, axis=0)
+    assert filling._decided_by([*"a" * 30, *"b" * 30], p) and not filling._decided_by([*range(30), *range(30)], p)
+    assert not filling._decided_by([*range(50), *range(10)], np.tile(p[:1], (60, 1)))
 
 
 def test_7_6_what_is_hidden_stays_hidden(cases, seed):

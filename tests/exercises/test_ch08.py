@@ -614,6 +614,16 @@ def read_event(train, test, n_labels):
     return by_features(features)(train, test, n_labels)
 
 
+def read_event_as_a_bag(train, test, n_labels):
+    """The words of the last sentence that names the thing, in no order."""
+    thing = thing_of(train)
+
+    def features(words):
+        return [word for last in [sentence for sentence in sentences_of(words) if thing in sentence][-1:] for word in last]
+
+    return by_features(features)(train, test, n_labels)
+
+
 def read_logistic(train, test, n_labels):
     """Logistic regression on what the sentence begins with, by gradient descent, as a tensor."""
     thing = thing_of(train)
@@ -676,6 +686,7 @@ def test_8_6_accepts_other_ways(judge, seed, answer):
         (by_features(lambda words: words, counted=False), 1, "all sentences alike", "in four and more"),
         (by_features(last_words), 2, "last sentence alone", "changes nothing about who has it"),
         (by_features(lambda words: [*enumerate(words[::-1][:8])]), None, "last sentence alone", "elsewhere"),
+        (read_event_as_a_bag, 2, "", "one that you have wrong"),
         (read_last_name, 1, "last sentence alone", "elsewhere"),
     ],
 )
