@@ -210,7 +210,7 @@ def pair_loss(logits, follows):
     return (nll * pairs).sum() / max(1, pairs.sum())
 
 
-def align_labels(words, labels, pieces, cls_id, sep_id):
+def label_pieces(words, labels, pieces, cls_id, sep_id):
     ids, found, counts = [cls_id], [0], [False]
     for k in range(len(words)):
         for n in range(len(pieces[words[k]])):
@@ -301,7 +301,7 @@ ANSWERS = {
     "7.2": blank_loss,
     "7.3": pack_two,
     "7.5": pair_loss,
-    "8.1": align_labels,
+    "8.1": label_pieces,
     "8.2": find_span,
     "8.3": place_answer,
     "8.4": mean_vector,
