@@ -420,6 +420,8 @@ def test_points_by_property(judge, seed, id, answer, held):
         ("8.3", lambda *args: [row for row, _ in place(*args)], "window 0 is no pair"),
         ("8.3", lambda *args: [(row, at[0]) for row, at in place(*args)], "expected a list of ids and (i, j)"),
         ("8.3", lambda *args: place(*args)[::-1], "print where each begins"),
+        ("8.3", lambda *args: [(row, (math.nan, 1)) for row, _ in place(*args)], "not whole"),
+        ("8.3", lambda *args: [(row, (at[0] + 0.5, at[1])) for row, at in place(*args)], "not whole"),
         ("8.3", lambda *args: np.zeros((3, 2)), "expected a list of windows"),
         ("8.3", lambda question, *args: question[99], "IndexError"),
         ("8.4", lambda x, mask: mean(x, mask)[:1], "vectors has shape (1, 4)"),

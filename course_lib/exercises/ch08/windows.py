@@ -214,12 +214,14 @@ def _window(n: int, item: Any) -> str:
     """A window as text, so that windows of other lengths compare. Raises ValueError in words for another form."""
     try:
         ids, place = item
-        ids, place = (np.asarray(part, dtype=float).astype(np.int64) for part in (ids, place))
-    except (TypeError, ValueError, OverflowError):
+        ids, place = (np.asarray(part, dtype=float) for part in (ids, place))
+    except (TypeError, ValueError):
         raise ValueError(f"window {n} is no pair (ids, (i, j)) of numbers") from None
+    if not all(np.isfinite(part).all() and (part == np.round(part)).all() for part in (ids, place)):
+        raise ValueError(f"window {n} holds numbers that are not whole")
     if ids.ndim != 1 or place.shape != (2,):
         raise ValueError(f"window {n} holds shapes {ids.shape} and {place.shape}, expected a list of ids and (i, j)")
-    return f"{ids.tolist()} with the answer at ({place[0]}, {place[1]})"
+    return f"{[int(id) for id in ids]} with the answer at ({int(place[0])}, {int(place[1])})"
 
 
 def _advice(case: Case, got: Arrays, expected: Arrays) -> str:
