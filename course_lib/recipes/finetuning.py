@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from course_lib.blocks import INITS
 from course_lib.data.labelling import (
     Example,
     LabelledBatch,
@@ -121,7 +122,8 @@ def _exact_answers(answers: list, examples: Sequence[Example]) -> float:
 def _sequence_head(bert: BERT, classes: Classes) -> BERTForSequences:
     """With a pooler that starts anew: next-sentence prediction leaves it saturated, its tanh at ±1, and no gradient passes
     (starting the last layers anew steadies fine-tuning in general: Zhang et al. 2021, section 5)."""
-    bert.pooler.reset_parameters()
+    nn.init.normal_(bert.pooler.weight, std=INITS[bert.config.init](bert.config.d_model))
+    nn.init.zeros_(bert.pooler.bias)
     return BERTForSequences(bert, len(classes))
 
 
