@@ -20,8 +20,8 @@ from course_lib.recipes.wild import WILD_TASKS, tokenizer
 from course_lib.runtime import pick_device, seed_everything
 from course_lib.tokenizers import WordPieceTokenizer
 
-MOST_TRAIN, MOST_TEST, STEPS = 4000, 1000, 300
-SMALL = {"d_model": 96, "n_heads": 4, "n_layers": 4, "max_len": 128, "dropout": 0.1}
+MOST_TRAIN, MOST_TEST, STEPS = 4000, 500, 250
+SMALL = {"d_model": 96, "n_heads": 4, "n_layers": 4, "max_len": 256, "dropout": 0.1}
 
 
 def commonest(task: Task, seen: list, asked: list) -> float:

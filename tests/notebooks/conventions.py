@@ -1,5 +1,6 @@
 """What a committed chapter must be, as rules: each yields a sentence for every place where it is not."""
 
+import ast
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -199,11 +200,17 @@ def stable_file(book: Notebook, path: Path) -> Iterator[str]:
 
 
 def students(book: Notebook, path: Path) -> Iterator[str]:
-    """The student edition can be made."""
+    """The student edition can be made, and each of its code cells can be read by Python."""
     try:
-        student_edition(book)
+        edition = student_edition(book)
     except (ValueError, SyntaxError) as error:
         yield str(error)
+        return
+    for number, cell in code_cells(edition):
+        try:
+            ast.parse(cell.source)
+        except SyntaxError as error:
+            yield f"code cell {number} of the student edition: {error.msg} in line {error.lineno}"
 
 
 RULES = (

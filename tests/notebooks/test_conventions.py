@@ -203,6 +203,10 @@ FAULTS = {
     "a grade_id twice": (set_grading(8, grade_id="answer-9-1"), "grade_ids repeat"),
     "an old schema": (set_grading(8, schema_version=1), "version 3"),
     "a solution without marks": (set_source(5, "answer = 1"), "no ### BEGIN SOLUTION"),
+    "a starting point that is no Python": (
+        set_source(5, "def answer():\n    ### BEGIN SOLUTION\n    return 1\n  ### STUB x = 1\n    ### STUB return x\n    ### END SOLUTION"),
+        "unexpected indent",
+    ),
     "a solution that fails": (set_output(6, said("✗ 9.1 · Title · 1 of 2 points\n")), "did not pass"),
     "a solution in another cell": (
         set_source(1, "### BEGIN SOLUTION\nx = 1\n### END SOLUTION"),
