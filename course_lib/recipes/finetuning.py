@@ -120,7 +120,7 @@ def _exact_answers(answers: list, examples: Sequence[Example]) -> float:
 
 
 def _sequence_head(bert: BERT, classes: Classes) -> BERTForSequences:
-    """With a pooler that starts anew: next-sentence prediction leaves it saturated, its tanh at ±1, and no gradient passes
+    """With a pooler that starts anew: next-sentence prediction leaves many of its outputs near ±1, where tanh is almost flat
     (starting the last layers anew steadies fine-tuning in general: Zhang et al. 2021, section 5)."""
     nn.init.normal_(bert.pooler.weight, std=INITS[bert.config.init](bert.config.d_model))
     nn.init.zeros_(bert.pooler.bias)
