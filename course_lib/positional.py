@@ -20,15 +20,27 @@ def rows(table: Tensor, start: int | Tensor, length: int) -> Tensor:
     """Rows start … start + length − 1 of a table (max_len, C): (T, C), or (B, T, C) where `start` has a number for each sentence.
 
     `start` counts the words that came before. A sentence with n places of padding on its left starts at −n: its padding gets
-    row 0, which nobody looks at, and its first word, too. ValueError beyond `max_len`.
+    row 0, which nobody looks at, and its first word, too. With a number for each place, (B, T), several sentences share a row (see
+    `restarts`). ValueError beyond `max_len`.
     """
     last = start if isinstance(start, int) or torch.compiler.is_compiling() else int(start.max())
     if isinstance(last, int) and last + length > len(table):
         raise ValueError(f"x: got words up to position {last + length}, expected at most max_len = {len(table)}")
     if isinstance(start, int):
         return table[start:start + length]
-    places = start[:, None] + torch.arange(length, device=start.device)                 # (B, T)
+    places = start.view(len(start), -1) + torch.arange(length, device=start.device)     # (B, T)
     return table[places.clamp(min=0)]
+
+
+def restarts(segments: Tensor) -> Tensor:
+    """segments (B, T), the number of the text that each place belongs to → where that text starts, negative, as `rows` wants it.
+
+        restarts([[0, 0, 1, 1, 1]])  →  [[0, 0, −2, −2, −2]],  so positions are 0, 1, 0, 1, 2
+    """
+    first = torch.ones_like(segments, dtype=torch.bool)
+    first[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    places = torch.arange(segments.shape[1], device=segments.device)
+    return -(places * first).cummax(1).values                                           # (B, T)
 
 
 def sinusoids(n_positions: int, d_model: int, base: float = 10_000.0) -> Tensor:

@@ -168,3 +168,14 @@ def check_mask(name: str, mask: torch.Tensor, ids: torch.Tensor) -> None:
     """Raise ValueError unless `mask` is boolean and has the shape of ids."""
     if mask.shape != ids.shape or mask.dtype != torch.bool:
         raise ValueError(f"{name}: got {mask.dtype} {tuple(mask.shape)}, expected bool {tuple(ids.shape)}, True = a word")
+
+
+def check_segments(segments: torch.Tensor, ids: torch.Tensor) -> None:
+    """Raise ValueError unless `segments` holds a whole number for each id, which never falls along a row: texts side by side."""
+    if segments.shape != ids.shape or segments.dtype not in (torch.long, torch.int):
+        raise ValueError(f"segments: got {segments.dtype} {tuple(segments.shape)}, expected whole numbers {tuple(ids.shape)}")
+    if torch.compiler.is_compiling():
+        return
+    falls = (segments[:, 1:] < segments[:, :-1]).any(1)                                 # (B,)
+    if falls.any():
+        raise ValueError(f"segments: row {int(falls.nonzero()[0])} falls, expected 0 … 0, 1 … 1, 2 …: each text in one piece")

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from course_lib.attention import KVCache, MultiHeadAttention
 from course_lib.blocks import FEED_FORWARDS, INITS, NORMS, Block, PreNorm, init_normal
-from course_lib.positional import LearnedPositionalEmbedding, NoPositions, NoRotation, RotaryEmbedding
-from course_lib.runtime import check_config, check_ids, check_words
+from course_lib.positional import LearnedPositionalEmbedding, NoPositions, NoRotation, RotaryEmbedding, restarts
+from course_lib.runtime import check_config, check_ids, check_segments, check_words
 
 PLACES = {                           # name: what is added to embeddings, what turns queries and keys
     "learned": (LearnedPositionalEmbedding, NoRotation), "rotary": (NoPositions, RotaryEmbedding), "none": (NoPositions, NoRotation),
@@ -76,19 +76,27 @@ class GPT(nn.Module):
             self.output.weight = self.embedding.weight
         init_normal(self, INITS[c.init])
 
-    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
         """ids (B, T) → logits (B, T, V). mask (B, T), True = a word: needed for padding on the left, harmless for padding on the right.
 
-        Positions count from a row's first word. ValueError for ids outside the vocabulary, or more than `max_len` in a row.
+        segments (B, T), 0 … 0, 1 … 1, 2 …, in place of a mask: several texts share a row, and none sees another. Positions count from
+        a text's first word. ValueError for ids outside the vocabulary, or more than `max_len` in a row.
         """
         check_words("ids", ids, "mask", mask, self.config.vocab_size, self.config.max_len)
         start = 0 if mask is None else -mask.int().argmax(1)                            # minus the padding on the left
+        if segments is not None:
+            if mask is not None:
+                raise ValueError("mask, segments: got both, expected one of them: padding behind the texts is a segment of its own")
+            check_segments(segments, ids)
+            mask, start = segments[:, :, None] == segments[:, None], restarts(segments)             # (B, T, T), (B, T)
         return self.output(self.read(ids, mask, start, (None,) * len(self.blocks)))
 
     def read(self, ids: Tensor, mask: Tensor | None, start: int | Tensor, caches: tuple[KVCache | None, ...]) -> Tensor:
-        """ids (B, T), which follow S − T words in the caches; mask (B, S) → what the last layer makes of them, (B, T, d_model)."""
+        """ids (B, T), which follow S − T words in the caches; mask (B, S) or (B, T, S) → the last layer's (B, T, d_model)."""
         x = self.dropout(self.positions(self.embedding(ids), start))
-        rotation, mask = self.rotation(ids.shape[1], start), None if mask is None else mask[:, None, None]      # (B, 1, 1, S)
+        rotation = self.rotation(ids.shape[1], start)
+        if mask is not None:
+            mask = mask[:, None] if mask.dim() == 3 else mask[:, None, None]            # (B, 1, T, S) or (B, 1, 1, S)
         for block, cache in zip(self.blocks, caches):
             x = block(x, mask, True, cache, rotation)
         return self.norm(x)
