@@ -1,6 +1,6 @@
 """The registry of real data: what each set is, where its files come from, and how they are read.
 
-A new set is one entry in REGISTRY and one parser in parsers.py or labelled_parsers.py.
+A new set is one entry in REGISTRY and one parser in parsers.py, labelled_parsers.py or chat_parsers.py.
 """
 
 import difflib
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from course_lib.data.chat_parsers import parse_dialogues, parse_instructions, parse_preferences, parse_seed_tasks
 from course_lib.data.datafiles import DataFile
 from course_lib.data.labelled_parsers import parse_snli, parse_squad, parse_tagged, parse_told
 from course_lib.data.parsers import parse_manythings, parse_multi30k, parse_paths, parse_text
@@ -79,6 +80,7 @@ def _snli_files(**known: tuple[str, int]) -> tuple[DataFile, ...]:
 
 _TATOEBA = "Attribution: sentences by the contributors of tatoeba.org, paired by www.manythings.org/anki."
 _SPLITS = ("train", "valid", "test")
+_RASBT = ("rasbt/LLMs-from-scratch", "28c65cdfbc3338e2e040016eea4b7fdf556e4d57")
 
 REGISTRY: dict[str, Dataset] = {dataset.name: dataset for dataset in (
     Dataset(
@@ -130,8 +132,7 @@ REGISTRY: dict[str, Dataset] = {dataset.name: dataset for dataset in (
     Dataset(
         name="gpt2", title="GPT-2's tokenizer: merges and vocabulary",
         files=tuple(DataFile(f"gpt2/{name}", *facts, _github(
-            "rasbt/LLMs-from-scratch", "28c65cdfbc3338e2e040016eea4b7fdf556e4d57",
-            f"ch02/02_bonus_bytepair-encoder/gpt2_model/{name}")) for name, *facts in (
+            *_RASBT, f"ch02/02_bonus_bytepair-encoder/gpt2_model/{name}")) for name, *facts in (
                 ("vocab.bpe", "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5", 456318),
                 ("encoder.json", "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783", 1042301))),
         licence="Modified MIT", licence_note="Free to use.",
@@ -186,5 +187,50 @@ REGISTRY: dict[str, Dataset] = {dataset.name: dataset for dataset in (
         licence="CC BY 4.0", licence_note="Attribution: Derczynski et al. (2017).",
         source="github.com/leondz/emerging_entities_17.",
         parser=parse_tagged,
+        options={"split": _SPLITS}),
+    Dataset(
+        name="instruction-1100", title="1,100 instructions with responses",
+        files=(DataFile("instruction-1100/instruction-data.json",
+                        "7e09a9af353722ca15c18bc580f093f9c39d3178335a75177319cb1e1d163944", 203524,
+                        _github(*_RASBT, "ch07/01_main-chapter-code/instruction-data.json")),),
+        licence="Apache-2.0", licence_note="Free to use.",
+        source="Raschka (2024), github.com/rasbt/LLMs-from-scratch.",
+        parser=parse_instructions,
+        options={"split": _SPLITS}),
+    Dataset(
+        name="self-instruct", title="175 tasks written by people, from which Self-Instruct and Alpaca grew",
+        files=(DataFile("self-instruct/seed_tasks.jsonl",
+                        "7779004fa198fdf27cf70a159363879d8a26c53329e11b436af17b3941875f48", 110934,
+                        _github("yizhongw/self-instruct", "0b26ccaa415992100fa32df62d41b994cf928e23", "data/seed_tasks.jsonl")),),
+        licence="Apache-2.0", licence_note="Free to use.",
+        source="Wang et al. (2023), Self-Instruct; github.com/yizhongw/self-instruct.",
+        parser=parse_seed_tasks,
+        options={"split": _SPLITS}),
+    Dataset(
+        name="alpaca-demo", title="Alpaca, a sample: 999 instructions with responses written by a model",
+        files=(DataFile("alpaca-demo/alpaca_en_demo.json",
+                        "bcc37c64db1a739a0789a1b81f251146fcf4459f903474bc9e3c21bbb5628318", 859893,
+                        _github("hiyouga/LlamaFactory", "ff6d4d12eeb035d6ce06805a5733dd7b29f2ac30", "data/alpaca_en_demo.json")),),
+        licence="CC BY-NC 4.0", licence_note="Non-commercial use only, says Alpaca's readme. Do not pass the file on.",
+        source="Taori et al. (2023), github.com/tatsu-lab/stanford_alpaca; the sample from github.com/hiyouga/LlamaFactory.",
+        parser=parse_instructions,
+        options={"split": _SPLITS}),
+    Dataset(
+        name="preference-1100", title="The 1,100 instructions, each with a polite response and one that is less so",
+        files=(DataFile("preference-1100/instruction-data-with-preference.json",
+                        "305315abf14f65fa42c01a0877572f832606571c2a7d49f152ac1d758b16756e", 386968,
+                        _github(*_RASBT, "ch07/04_preference-tuning-with-dpo/instruction-data-with-preference.json")),),
+        licence="Apache-2.0", licence_note="Free to use; a model, Llama 3.1, wrote the responses anew.",
+        source="Raschka (2024), github.com/rasbt/LLMs-from-scratch.",
+        parser=parse_preferences,
+        options={"split": _SPLITS}),
+    Dataset(
+        name="hh-rlhf", title="HH-RLHF: dialogues with a helper, and which of two responses people preferred (helpful-base, test)",
+        files=(DataFile("hh-rlhf/helpful-base-test.jsonl.gz",
+                        "8be3fc1a13b27901631696f2be6f184c799f1baeaf145f53ac5db24960adc37b", 875191,
+                        _github("DaehanKim/EasyRLHF", "45eccb72ddb8c18aa52dc2a184516380e06582fe", "data/helpful-base/test.jsonl.gz")),),
+        licence="MIT", licence_note="Free to use. Some content may offend, its publisher warns.",
+        source="Bai et al. (2022), Training a Helpful and Harmless Assistant; github.com/anthropics/hh-rlhf.",
+        parser=parse_dialogues,
         options={"split": _SPLITS}),
 )}

@@ -1,0 +1,137 @@
+"""An assistant for Tinytown, which chapters 12 and 13 share: demonstrations, tuning, answers, and what the judge says of them."""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from course_lib.alignment.chat import ChatTemplate, Rendered, Response, dialogue, grow
+from course_lib.data.batching import pad
+from course_lib.data.datafiles import cache_folder
+from course_lib.data.tinytown.instructions import Instruction, iterate_instructions
+from course_lib.data.tinytown.judge import POLITE_ENDINGS, POLITE_OPENINGS, judge
+from course_lib.data.tinytown.labeller import Responder
+from course_lib.data.tinytown.stories import split_sentences
+from course_lib.generation import Generated, greedy
+from course_lib.losses import next_token_loss
+from course_lib.metrics import wilson_interval
+from course_lib.models.gpt import GPT
+from course_lib.recipes import stories
+from course_lib.runtime import Distributed, pick_device, seed_everything
+from course_lib.tokenizers import WordTokenizer
+from course_lib.training import Batches, History, Loss, TrainingConfig, train
+
+TEMPLATE = ChatTemplate()
+KINDS = ("answer", "list", "continue", "refuse")    # about the stories that chapter 09's model has learned to tell
+SPLITS = ("train", "valid", "test", "questions", "unseen")
+_MANNERS = frozenset(POLITE_OPENINGS + POLITE_ENDINGS)
+
+
+def ask(n: int, split: str = "train", seed: int = 0, kinds: Sequence[str] = KINDS) -> list[Instruction]:
+    """`n` instructions about small stories.
+
+    split: "train", "valid", "test" hold different stories; "questions" has the test's stories and asks what is asked nowhere else,
+    in known words ("Does Mia have the key?"); "unseen" has kinds that are nowhere else ("Name the things in the story.").
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split: got {split!r}, expected one of {', '.join(SPLITS)}")
+    drawn = iterate_instructions(seed, tuple(kinds), "test" if split == "questions" else split, stories.SETTINGS)
+    return list(islice((asked for asked in drawn if split == "unseen" or _is_new(asked) == (split == "questions")), n))
+
+
+def _is_new(asked: Instruction) -> bool:
+    """One in eight of the questions, by a hash of their words."""
+    return asked.question is not None and crc32(asked.prompt.encode()) % 8 == 0
+
+
+def demonstrate(asked: Sequence[Instruction], quality: float | None = 0.6, seed: int = 0) -> list[str]:
+    """A response to each instruction. quality: the share that is true, that is polite and that is brief, as people's are.
+
+    quality None: the reference answers, all true and brief, which chapter 13 could not improve.
+    """
+    if quality is None:
+        return [instruction.reference for instruction in asked]
+    responder = Responder(seed)
+    return [responder.candidates(instruction, 1, quality, quality, quality)[0] for instruction in asked]
+
+
+def prepare(model: GPT, tokenizer: WordTokenizer, asked: Sequence[Instruction], said: Sequence[str],
+            seed: int = 0) -> tuple[GPT, WordTokenizer, list[Rendered]]:
+    """Room for the template's marks and for new words, and the demonstrations as ids."""
+    texts = [*(instruction.text for instruction in asked), *said]
+    new = {word for text in texts for word in tokenizer.split(text)} - set(tokenizer.vocabulary)
+    model, tokenizer = grow(model, tokenizer, [*TEMPLATE.words, *sorted(new)], seed=seed)
+    return model, tokenizer, [TEMPLATE.render(tokenizer, dialogue(*texts))
+                              for texts in zip((instruction.text for instruction in asked), said, strict=True)]
+
+
+def fit(model: GPT, batches: Batches, steps: int = 750, lr: float = 1e-3, loss: Loss = next_token_loss, seed: int = 0,
+        **training: Any) -> History:
+    """Train on ResponseBatches (or PackedBatches with `packed_loss`); `training` are fields of TrainingConfig."""
+    seed_everything(seed)
+    config = TrainingConfig(**{"steps": steps, "lr": lr, "final_lr": lr / 10, "warmup_steps": min(50, steps),
+                               "betas": (0.9, 0.95)} | training)
+    history = train(model, batches, loss, config, context=Distributed(device=pick_device()))
+    model.to("cpu")
+    return history
+
+
+def answer(model: GPT, tokenizer: WordTokenizer, asked: Sequence[Instruction], search: Callable[..., Generated] = greedy,
+           batch_size: int = 100, max_len: int = 40) -> list[Response]:
+    """What the model says to each instruction, in batches of similar length. search: `greedy`, partial(sample, generator=…), …"""
+    end, device = TEMPLATE.marks(tokenizer)["end"], next(model.parameters()).device
+    prompts = [TEMPLATE.prompt(tokenizer, dialogue(instruction.text)) for instruction in asked]
+    order, found = sorted(range(len(asked)), key=lambda i: len(prompts[i])), {}
+    for first in range(0, len(order), batch_size):
+        rows = order[first:first + batch_size]
+        inputs = (part.flip(1).to(device) for part in pad([prompts[i][::-1] for i in rows]))        # padded on the left
+        said = search(model, *inputs, eos_id=end, max_len=max_len)
+        for i, ids, stopped in zip(rows, said.ids, said.finished.tolist()):
+            found[i] = TEMPLATE.read(tokenizer, [*ids, end] if stopped else ids)
+    return [found[i] for i in range(len(asked))]
+
+
+class Share(NamedTuple):
+    """A share of responses, with its 95 % interval (Wilson 1927)."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Report(NamedTuple):
+    """Which share of the responses is what."""
+
+    exact: Share                # word for word the reference, when polite phrases around it are left out
+    true: Share                 # by the state of the world; a list that is half right does not count
+    well_formed: Share          # every sentence is one of Tinytown's
+    stopped: Share              # the model ended its turn itself
+    polite: Share
+    brief: Share
+
+
+def report(asked: Sequence[Instruction], responses: Sequence[Response]) -> Report:
+    """Let the judge read the responses. ValueError unless there are as many of them as instructions, at least one."""
+    if not asked or len(asked) != len(responses):
+        raise ValueError(f"responses: got {len(responses)}, expected one for each of {len(asked)} instructions, at least one")
+    rows = []
+    for instruction, response in zip(asked, responses):
+        scores = judge(instruction, response.text)
+        plain = " ".join(part for part in split_sentences(response.text) if part not in _MANNERS)
+        rows.append((plain == instruction.reference, scores.true == 1, scores.well_formed == 1, response.stopped, scores.polite == 1,
+                     scores.brief == 1))
+    return Report(*(Share(sum(column) / len(rows), *wilson_interval(sum(column), len(rows))) for column in zip(*rows)))
+
+
+def save(model: GPT, tokenizer: WordTokenizer, path: str | Path | None = None) -> Path:
+    """Keep the tuned model with its vocabulary for chapter 13, by default in the user's cache; return where."""
+    return stories.save(model, tokenizer, cache_folder() / "assistant.safetensors" if path is None else path)
+
+
+def load(path: str | Path | None = None) -> tuple[GPT, WordTokenizer]:
+    """What `save` kept. FileNotFoundError where chapter 12 has not run yet; ValueError for a damaged file."""
+    path = cache_folder() / "assistant.safetensors" if path is None else Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no model at {path}: run chapter 12, which tunes and keeps it")
+    return stories.load(path)
