@@ -22,7 +22,7 @@ FLOORS = [
     ["attention", "recurrent", "losses", "checkpoints", "baselines", "ngrams", "optimizers", "packing"],
     ["blocks", "generation", "training", "speed"],
     ["models/*"],
-    ["alignment/*"],
+    ["alignment"],
     ["exercises", "recipes"],
     ["cli"],
     ["__main__"],

@@ -1,0 +1,186 @@
+"""What learning from preferences is made of: log-probabilities of responses, rollouts, and how far two policies are apart.
+
+One layout everywhere: ids (B, T) hold a prompt, its response, then padding; response_mask (B, T) is True at the response's tokens,
+its end included. Models are causal and the padding comes last, so no model needs a mask. What is per token is (B, T − 1): place t
+scores token t + 1, and `response_mask[:, 1:]` says which places count.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.data.batching import pad
+from course_lib.generation import sample
+from course_lib.losses import token_log_probs
+from course_lib.models.gpt import GPT
+
+Score = Callable[[Tensor, Tensor], Tensor]              # (ids (B, T), response_mask (B, T)) → (B,): what a response is worth
+
+GLOSSARY = {
+    "loss": "what the step minimised, per pair or token",
+    "objective": "what is to rise: score − β · KL(policy ‖ reference), per response",
+    "score": "mean score of the responses",
+    "kl": "KL(policy ‖ reference) before the step: nats per response, the mean of k1; an estimate, so it may fall below 0",
+    "update_kl": "KL(old ‖ policy) within the step: nats per token, the mean of k3 in the last minibatch",
+    "entropy": "how unsure the policy is: nats per token",
+    "clip_fraction": "share of tokens whose probability ratio lies outside 1 ± clip",
+    "policy_loss": "the clipped loss of the policy, per token",
+    "value_loss": "the clipped loss of the critic, per token",
+    "explained_variance": "share of the returns' variance that the critic foresaw; 0 = no more than their mean would, below 0 = worse",
+    "response_length": "tokens per response, the end included",
+    "flat_groups": "share of groups whose responses all scored the same: they teach nothing",
+    "grad_norm": "norm of the gradient before clipping, the mean over the updates of the step",
+    "chosen_log_prob": "log-probability of the chosen responses under the policy, nats per response; it may fall while DPO works",
+    "rejected_log_prob": "log-probability of the rejected responses under the policy, nats per response",
+    "chosen_reward": "implicit reward of the chosen responses, β · log(policy / reference)",
+    "rejected_reward": "implicit reward of the rejected responses",
+    "accuracy": "share of pairs whose chosen response has the larger implicit reward",
+}
+
+
+class Rollout(NamedTuple):
+    """Prompts with the responses a policy gave: ids and response_mask (B, T), log_probs (B, T − 1), 0 where nothing was said."""
+
+    ids: Tensor
+    response_mask: Tensor
+    log_probs: Tensor
+
+
+class KLEstimates(NamedTuple):
+    """Three estimates of KL(p ‖ q), each (…) like the log-probabilities they come from."""
+
+    k1: Tensor
+    k2: Tensor
+    k3: Tensor
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """A copy that does not learn and does not drop: the reference, made before the policy moves away from it."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def check_response(ids: Tensor, response_mask: Tensor) -> None:
+    """Raise ValueError unless response_mask is boolean like ids (B, T), each row has a response, and a token stands before it."""
+    if ids.dim() != 2 or response_mask.shape != ids.shape or response_mask.dtype != torch.bool:
+        raise ValueError(f"response_mask: got {response_mask.dtype} {tuple(response_mask.shape)}, expected bool (B, T) "
+                         f"like ids, {tuple(ids.shape)}")
+    if response_mask[:, 0].any() or not response_mask.any(1).all():
+        raise ValueError("response_mask: got a row without a response, or whose first token is one; expected a prompt, then a response")
+
+
+def response_logits(model: nn.Module, ids: Tensor, response_mask: Tensor, temperature: float = 1.0) -> Tensor:
+    """The logits (N, V) that the N tokens of the responses were drawn from, row after row, divided by the temperature."""
+    check_response(ids, response_mask)
+    if not temperature > 0:
+        raise ValueError(f"temperature: got {temperature}, expected above 0")
+    return model(ids[:, :-1])[response_mask[:, 1:]] / temperature                       # (B, T − 1, V) → (N, V)
+
+
+def unpack(values: Tensor, mask: Tensor) -> Tensor:
+    """Values (N,) of the places where mask (B, T) is True, each back at its place (B, T); 0 elsewhere."""
+    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
+
+
+def response_log_probs(model: nn.Module, ids: Tensor, response_mask: Tensor, temperature: float = 1.0) -> Tensor:
+    """log p of each token of the responses, given all before it: (B, T − 1), 0 at places that do not count."""
+    said = response_mask[:, 1:]
+    logits = response_logits(model, ids, response_mask, temperature)
+    return unpack(token_log_probs(logits, ids[:, 1:][said]), said)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """How unsure a distribution is, in nats: logits (…, V) → (…)."""
+    log_p = logits.log_softmax(-1)
+    return -(log_p.exp() * log_p.masked_fill(log_p.isneginf(), 0)).sum(-1)
+
+
+def left_padded(prompts: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[Tensor, Tensor]:
+    """Lists of ids → ids (B, T) and mask (B, T), True = real, padded on the left: generation goes on from the last place.
+
+        left_padded([[5, 6], [7]])  →  [[5, 6], [0, 7]],  [[True, True], [False, True]]
+    """
+    ids, mask = pad([prompt[::-1] for prompt in prompts], pad_id)
+    return ids.flip(1), mask.flip(1)
+
+
+def joined(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[Tensor, Tensor]:
+    """Prompts and their responses as ids (B, T) and response_mask (B, T), the padding last.
+
+        joined([[5], [6, 7]], [[1, 3], [3]])  →  [[5, 1, 3], [6, 7, 3]],  [[False, True, True], [False, False, True]]
+    """
+    for name, parts in (("prompts", prompts), ("responses", responses)):
+        if not parts or any(len(part) == 0 for part in parts):
+            raise ValueError(f"{name}: got {'an empty one' if parts else 'none'}, expected at least one token in each")
+    ids, mask = pad([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)], pad_id)
+    starts = torch.tensor([len(prompt) for prompt in prompts])[:, None]                 # (B, 1)
+    return ids, mask & (torch.arange(ids.shape[1]) >= starts)
+
+
+@torch.no_grad()
+def rollout(policy: GPT, prompts: Sequence[Sequence[int]], *, max_new: int, eos_id: int = 3, temperature: float = 1.0,
+            generator: torch.Generator | None = None, pad_id: int = 0) -> Rollout:
+    """Let the policy answer each prompt (lists of ids), without dropout: at most `max_new` tokens, the end token included.
+
+    log_probs are those under the temperature that it sampled with, from one pass over the whole text: what a ratio of the
+    weights that said it to themselves must divide by to be 1. ValueError where prompt and answer may not fit the window.
+    """
+    if max_new < 1:
+        raise ValueError(f"max_new: got {max_new}, expected at least 1")
+    longest, room = max((len(prompt) for prompt in prompts), default=0), policy.config.max_len
+    if longest + max_new > room:
+        raise ValueError(f"prompts: got one of {longest} tokens and max_new {max_new}, expected together at most max_len = {room}")
+    device, was_training = next(policy.parameters()).device, policy.training
+    policy.eval()
+    ids, mask = (part.to(device) for part in left_padded(prompts, pad_id))
+    said = sample(policy, ids, mask, eos_id=eos_id, max_len=max_new, temperature=temperature, generator=generator)
+    responses = [[*words, eos_id] if ended else words for words, ended in zip(said.ids, said.finished.tolist())]
+    ids, mask = (part.to(device) for part in joined(prompts, responses, pad_id))
+    log_probs = response_log_probs(policy, ids, mask, temperature)
+    policy.train(was_training)
+    return Rollout(ids, mask, log_probs)
+
+
+def scores_of(score: Score, said: Rollout) -> Tensor:
+    """The scores (B,) of a rollout, float32. ValueError unless there is one finite number for each response."""
+    with torch.no_grad():
+        scores = torch.as_tensor(score(said.ids, said.response_mask), dtype=torch.float32, device=said.ids.device)
+    if scores.shape != said.ids.shape[:1] or not scores.isfinite().all():
+        raise ValueError(f"score: got {scores.tolist()}, expected {len(said.ids)} finite numbers, one for each response")
+    return scores
+
+
+def kl_estimates(log_p: Tensor, log_q: Tensor) -> KLEstimates:
+    """Estimates of KL(p ‖ q) from tokens drawn from p, by their log-probabilities under both (Schulman 2020, "Approximating KL
+    divergence"). With r = q/p: k1 = −log r, unbiased and noisy; k2 = (log r)² / 2, biased; k3 = r − 1 − log r, unbiased and never
+    below 0.
+    """
+    log_r = log_q - log_p
+    return KLEstimates(-log_r, log_r**2 / 2, log_r.expm1() - log_r)
+
+
+def exact_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
+    """KL(p ‖ q) = Σ_v p(v) log(p(v) / q(v)) at each place, in nats: (…, V), (…, V) → (…)."""
+    log_p, log_q = logits_p.log_softmax(-1), logits_q.log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q).masked_fill(log_p.isneginf(), 0)).sum(-1)
+
+
+def minibatches(n_rows: int, n_parts: int, generator: torch.Generator | None) -> Iterator[Tensor]:
+    """The numbers of the rows, shuffled and dealt out to at most `n_parts` parts of nearly equal size."""
+    device = None if generator is None else generator.device
+    yield from torch.randperm(n_rows, generator=generator, device=device).chunk(n_parts)
+
+
+def update(optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None) -> float:
+    """One step down `loss`, the gradient clipped to `clip_norm`; returns its norm before. ValueError if that is not finite."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf).item()
+    if not math.isfinite(norm):
+        raise ValueError(f"loss: {loss.item()} has a gradient of norm {norm}, expected a finite one; lower the rate or look at the scores")
+    optimizer.step()
+    return norm
