@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from course_lib.alignment.policy import response_log_probs, update
+from course_lib.alignment.loop import check_roles, clipped_step
+from course_lib.alignment.policy import response_log_probs
 from course_lib.alignment.reward import PreferenceBatch, preference_nats
 from course_lib.training import Batches
 
@@ -47,8 +48,7 @@ def dpo(policy: nn.Module, reference: nn.Module, batches: Batches, optimizer: to
 
         for log in dpo(policy, frozen(policy), PreferenceBatches(comparisons, 32), make_optimizer(policy, config), 100): ...
     """
-    if reference is policy:
-        raise ValueError("reference: got the policy itself, expected a frozen copy")
+    check_roles(policy, reference)
     device = next(policy.parameters()).device
     policy.eval()
     for step in range(steps):
@@ -57,7 +57,7 @@ def dpo(policy: nn.Module, reference: nn.Module, batches: Batches, optimizer: to
             before = pair_log_probs(reference, batch)
         now = pair_log_probs(policy, batch)
         total, count = dpo_loss(now, before, beta, label_smoothing)
-        norm = update(optimizer, total / count, clip_norm)
+        norm = clipped_step(optimizer, total / count, clip_norm)
         chosen, rejected = implicit_rewards(now, before, beta)
         means = {"chosen_log_prob": now[0], "rejected_log_prob": now[1], "chosen_reward": chosen, "rejected_reward": rejected,
                  "accuracy": (chosen > rejected).float()}

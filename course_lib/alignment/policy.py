@@ -6,8 +6,7 @@ scores token t + 1, and `response_mask[:, 1:]` says which places count.
 """
 
 import copy
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,27 +18,6 @@ from course_lib.losses import token_log_probs
 from course_lib.models.gpt import GPT
 
 Score = Callable[[Tensor, Tensor], Tensor]              # (ids (B, T), response_mask (B, T)) → (B,): what a response is worth
-
-GLOSSARY = {
-    "loss": "what the step minimised, per pair or token",
-    "objective": "what is to rise: score − β · KL(policy ‖ reference), per response",
-    "score": "mean score of the responses",
-    "kl": "KL(policy ‖ reference) before the step: nats per response, the mean of k1; an estimate, so it may fall below 0",
-    "update_kl": "KL(old ‖ policy) within the step: nats per token, the mean of k3 in the last minibatch",
-    "entropy": "how unsure the policy is: nats per token",
-    "clip_fraction": "share of tokens whose probability ratio lies outside 1 ± clip",
-    "policy_loss": "the clipped loss of the policy, per token",
-    "value_loss": "the clipped loss of the critic, per token",
-    "explained_variance": "share of the returns' variance that the critic foresaw; 0 = no more than their mean would, below 0 = worse",
-    "response_length": "tokens per response, the end included",
-    "flat_groups": "share of groups whose responses all scored the same: they teach nothing",
-    "grad_norm": "norm of the gradient before clipping, the mean over the updates of the step",
-    "chosen_log_prob": "log-probability of the chosen responses under the policy, nats per response; it may fall while DPO works",
-    "rejected_log_prob": "log-probability of the rejected responses under the policy, nats per response",
-    "chosen_reward": "implicit reward of the chosen responses, β · log(policy / reference)",
-    "rejected_reward": "implicit reward of the rejected responses",
-    "accuracy": "share of pairs whose chosen response has the larger implicit reward",
-}
 
 
 class Rollout(NamedTuple):
@@ -72,6 +50,15 @@ def check_response(ids: Tensor, response_mask: Tensor) -> None:
         raise ValueError("response_mask: got a row without a response, or whose first token is one; expected a prompt, then a response")
 
 
+def check_alike(mask: Tensor, **parts: Tensor) -> None:
+    """Raise ValueError unless mask is boolean and each of `parts` has its shape."""
+    if mask.dtype != torch.bool:
+        raise ValueError(f"mask: got dtype {mask.dtype}, expected bool, True where a token counts")
+    for name, part in parts.items():
+        if part.shape != mask.shape:
+            raise ValueError(f"{name}: got shape {tuple(part.shape)}, expected that of mask, {tuple(mask.shape)}")
+
+
 def response_logits(model: nn.Module, ids: Tensor, response_mask: Tensor, temperature: float = 1.0) -> Tensor:
     """The logits (N, V) that the N tokens of the responses were drawn from, row after row, divided by the temperature."""
     check_response(ids, response_mask)
@@ -92,7 +79,7 @@ def response_log_probs(model: nn.Module, ids: Tensor, response_mask: Tensor, tem
     return unpack(token_log_probs(logits, ids[:, 1:][said]), said)
 
 
-def entropy(logits: Tensor) -> Tensor:
+def entropy_nats(logits: Tensor) -> Tensor:
     """How unsure a distribution is, in nats: logits (…, V) → (…)."""
     log_p = logits.log_softmax(-1)
     return -(log_p.exp() * log_p.masked_fill(log_p.isneginf(), 0)).sum(-1)
@@ -166,21 +153,3 @@ def exact_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
     """KL(p ‖ q) = Σ_v p(v) log(p(v) / q(v)) at each place, in nats: (…, V), (…, V) → (…)."""
     log_p, log_q = logits_p.log_softmax(-1), logits_q.log_softmax(-1)
     return (log_p.exp() * (log_p - log_q).masked_fill(log_p.isneginf(), 0)).sum(-1)
-
-
-def minibatches(n_rows: int, n_parts: int, generator: torch.Generator | None) -> Iterator[Tensor]:
-    """The numbers of the rows, shuffled and dealt out to at most `n_parts` parts of nearly equal size."""
-    device = None if generator is None else generator.device
-    yield from torch.randperm(n_rows, generator=generator, device=device).chunk(n_parts)
-
-
-def update(optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None) -> float:
-    """One step down `loss`, the gradient clipped to `clip_norm`; returns its norm before. ValueError if that is not finite."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf).item()
-    if not math.isfinite(norm):
-        raise ValueError(f"loss: {loss.item()} has a gradient of norm {norm}, expected a finite one; lower the rate or look at the scores")
-    optimizer.step()
-    return norm
