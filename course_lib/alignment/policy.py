@@ -16,6 +16,7 @@ from course_lib.data.batching import pad
 from course_lib.generation import sample
 from course_lib.losses import token_log_probs
 from course_lib.models.gpt import GPT
+from course_lib.runtime import check_ids
 
 Score = Callable[[Tensor, Tensor], Tensor]              # (ids (B, T), response_mask (B, T)) → (B,): what a response is worth
 
@@ -74,9 +75,11 @@ def unpack(values: Tensor, mask: Tensor) -> Tensor:
 
 def response_log_probs(model: nn.Module, ids: Tensor, response_mask: Tensor, temperature: float = 1.0) -> Tensor:
     """log p of each token of the responses, given all before it: (B, T − 1), 0 at places that do not count."""
+    logits = response_logits(model, ids, response_mask, temperature)                    # (N, V)
     said = response_mask[:, 1:]
-    logits = response_logits(model, ids, response_mask, temperature)
-    return unpack(token_log_probs(logits, ids[:, 1:][said]), said)
+    words = ids[:, 1:][said]                                                            # (N,)
+    check_ids("ids", words, logits.shape[-1])                                           # a row's last word never went into the model
+    return unpack(token_log_probs(logits, words), said)
 
 
 def entropy_nats(logits: Tensor) -> Tensor:
