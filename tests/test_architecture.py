@@ -18,7 +18,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # A unit is a file, or a package whose files may import each other without a cycle. Models are units of their
 # own: none imports another. The top floor has an order of its own: commands call recipes and exercises.
 FLOORS = [
-    ["runtime", "tokenizers", "positional", "metrics", "scoring", "plotting", "data"],
+    ["runtime", "tokenizers", "positional", "metrics", "scoring", "plotting", "widgets", "data"],
     ["attention", "recurrent", "losses", "checkpoints", "baselines", "ngrams", "optimizers", "packing"],
     ["blocks", "generation", "training", "speed"],
     ["models/*"],

@@ -1,6 +1,6 @@
 """An assistant for Tinytown, which chapters 12 and 13 share: demonstrations, tuning, answers, and what the judge says of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +23,21 @@ from course_lib.tokenizers import WordTokenizer
 from course_lib.training import Batches, History, Loss, TrainingConfig, train
 
 TEMPLATE = ChatTemplate()
-KINDS = ("answer", "list", "continue", "refuse")    # about the stories that chapter 09's model has learned to tell
+# About the stories that chapter 09's model has learned to tell. Half of all are answers: with fewer it learns to refuse.
+KINDS = ("answer", "answer", "answer", "list", "continue", "refuse")
 SPLITS = ("train", "valid", "test", "questions", "unseen")
 _MANNERS = frozenset(POLITE_OPENINGS + POLITE_ENDINGS)
+
+
+def base(steps: int = 1200) -> tuple[GPT, WordTokenizer]:
+    """Chapter 09's storyteller; where that chapter has not run, a smaller one is trained now, in a minute or two, and not kept."""
+    try:
+        return stories.load()
+    except FileNotFoundError:
+        corpus = stories.prepare()
+        model = stories.build(corpus)
+        stories.fit(model, corpus, steps)
+        return model.eval(), corpus.tokenizer
 
 
 def ask(n: int, split: str = "train", seed: int = 0, kinds: Sequence[str] = KINDS) -> list[Instruction]:
@@ -57,31 +69,35 @@ def demonstrate(asked: Sequence[Instruction], quality: float | None = 0.6, seed:
 
 
 def prepare(model: GPT, tokenizer: WordTokenizer, asked: Sequence[Instruction], said: Sequence[str],
-            seed: int = 0) -> tuple[GPT, WordTokenizer, list[Rendered]]:
-    """Room for the template's marks and for new words, and the demonstrations as ids."""
-    texts = [*(instruction.text for instruction in asked), *said]
+            more: Iterable[str] = (), seed: int = 0) -> tuple[GPT, WordTokenizer, list[Rendered]]:
+    """Room for the template's marks and for new words, those of `more` texts among them, and the demonstrations as ids."""
+    texts = [*(instruction.text for instruction in asked), *said, *more]
     new = {word for text in texts for word in tokenizer.split(text)} - set(tokenizer.vocabulary)
     model, tokenizer = grow(model, tokenizer, [*TEMPLATE.words, *sorted(new)], seed=seed)
     return model, tokenizer, [TEMPLATE.render(tokenizer, dialogue(*texts))
                               for texts in zip((instruction.text for instruction in asked), said, strict=True)]
 
 
-def fit(model: GPT, batches: Batches, steps: int = 750, lr: float = 1e-3, loss: Loss = next_token_loss, seed: int = 0,
+def fit(model: GPT, batches: Batches, steps: int = 750, lr: float = 2e-3, loss: Loss = next_token_loss, seed: int = 0,
         **training: Any) -> History:
-    """Train on ResponseBatches (or PackedBatches with `packed_loss`); `training` are fields of TrainingConfig."""
+    """Train on ResponseBatches (or PackedBatches with `packed_loss`); `training` are fields or arguments of `train`."""
     seed_everything(seed)
+    fields = {name: training.pop(name) for name in tuple(training) if name in TrainingConfig.__dataclass_fields__}
     config = TrainingConfig(**{"steps": steps, "lr": lr, "final_lr": lr / 10, "warmup_steps": min(50, steps),
-                               "betas": (0.9, 0.95)} | training)
-    history = train(model, batches, loss, config, context=Distributed(device=pick_device()))
+                               "betas": (0.9, 0.95)} | fields)
+    history = train(model, batches, loss, config, context=Distributed(device=pick_device()), **training)
     model.to("cpu")
     return history
 
 
 def answer(model: GPT, tokenizer: WordTokenizer, asked: Sequence[Instruction], search: Callable[..., Generated] = greedy,
-           batch_size: int = 100, max_len: int = 40) -> list[Response]:
-    """What the model says to each instruction, in batches of similar length. search: `greedy`, partial(sample, generator=…), …"""
+           batch_size: int = 100, max_len: int = 40, change: Callable[[list[int]], list[int]] = list) -> list[Response]:
+    """What the model says to each instruction, in batches of similar length. search: `greedy`, partial(sample, generator=…), …
+
+    change: what to do with the ids of a prompt before the model reads them, to see what happens.
+    """
     end, device = TEMPLATE.marks(tokenizer)["end"], next(model.parameters()).device
-    prompts = [TEMPLATE.prompt(tokenizer, dialogue(instruction.text)) for instruction in asked]
+    prompts = [change(TEMPLATE.prompt(tokenizer, dialogue(instruction.text))) for instruction in asked]
     order, found = sorted(range(len(asked)), key=lambda i: len(prompts[i])), {}
     for first in range(0, len(order), batch_size):
         rows = order[first:first + batch_size]

@@ -94,6 +94,14 @@ class BPETokenizer:
         """How text is split before bytes are merged, for the module `regex`."""
         return self._splitter.pattern
 
+    def id_of(self, special: str) -> int | None:
+        """The id of a special token, None where there is none of this name."""
+        return self.specials.get(special)
+
+    def extended(self, specials: Iterable[str]) -> Self:
+        """A tokenizer with more special tokens; old ids stay what they are. ValueError for one that it has already."""
+        return type(self)([*self.vocabulary, *specials], self.merges, self.pattern)
+
     def encode(self, text: str, bos: bool = False, eos: bool = False, allowed: Collection[str] = ()) -> list[int]:
         """Text → ids, with bos_id before and eos_id behind when asked for.
 

@@ -43,6 +43,14 @@ class _Vocabulary:
         """How many ids there are, the four special ones included."""
         return len(self.vocabulary)
 
+    def id_of(self, token: str) -> int | None:
+        """The id of a token, None for one that is not in the vocabulary."""
+        return self._id_of.get(token)
+
+    def extended(self, tokens: Iterable[str]) -> Self:
+        """A tokenizer that knows `tokens`, too; old ids stay what they are. ValueError for one that it knows already."""
+        return type(self)([*self.vocabulary, *tokens], self.lowercase)
+
     def to_ids(self, tokens: Iterable[str]) -> list[int]:
         """Tokens → ids; a token that is not in the vocabulary becomes <unk>."""
         lookup = self._id_of
