@@ -23,7 +23,7 @@ from course_lib.tokenizers import WordTokenizer
 from course_lib.training import Batches, History, Loss, TrainingConfig, train
 
 TEMPLATE = ChatTemplate()
-KINDS = ("answer", "list", "continue", "refuse")    # about the stories that chapter 09's model has learned to tell
+KINDS = ("answer", "answer", "list", "continue", "refuse")   # about stories; answers twice: who, where and whether want learning
 SPLITS = ("train", "valid", "test", "questions", "unseen")
 _MANNERS = frozenset(POLITE_OPENINGS + POLITE_ENDINGS)
 
