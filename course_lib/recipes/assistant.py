@@ -29,14 +29,14 @@ _MANNERS = frozenset(POLITE_OPENINGS + POLITE_ENDINGS)
 
 
 def ask(n: int, split: str = "train", seed: int = 0, kinds: Sequence[str] = KINDS) -> list[Instruction]:
-    """`n` instructions about small stories.
+    """`n` instructions about small stories, no text in two splits.
 
-    split: "train", "valid", "test" hold different stories; "questions" has the test's stories and asks what is asked nowhere else,
-    in known words ("Does Mia have the key?"); "unseen" has kinds that are nowhere else ("Name the things in the story.").
+    split: "train", "valid" and "test" are alike; "questions" asks what is asked nowhere else, in known words ("Does Mia have the
+    key?"); "unseen" has kinds that are nowhere else ("Name the things in the story.").
     """
     if split not in SPLITS:
         raise ValueError(f"split: got {split!r}, expected one of {', '.join(SPLITS)}")
-    drawn = iterate_instructions(seed, tuple(kinds), "test" if split == "questions" else split, stories.SETTINGS)
+    drawn = iterate_instructions(seed, tuple(kinds), "train" if split == "questions" else split, stories.SETTINGS)
     return list(islice((asked for asked in drawn if split == "unseen" or _is_new(asked) == (split == "questions")), n))
 
 
