@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from course_lib.alignment.lora import add_lora, lora_parameters
 from course_lib.checkpoints import load_checkpoint
 from course_lib.data.batching import PairBatches, Windows
 from course_lib.losses import next_token_loss, seq2seq_loss
@@ -47,12 +48,24 @@ def write_gpt(context, accumulate):
     return {name: p.detach() for name, p in model.named_parameters()} | {"loss": torch.tensor(history.loss).double()}
 
 
+def write_adapter(context, accumulate):
+    """Low-rank parts of that GPT, its own matrices frozen; their losses and weights."""
+    torch.manual_seed(2)
+    model = GPT(GPTConfig(7, 8, 2, 2, max_len=8, positions="rotary")).double()
+    add_lora(model, 2, 4.0)
+    history = train(model, Windows(torch.arange(90) ** 2 % 7, 6, 3), next_token_loss, config(accumulate), context=context)
+    return {name: p.detach() for name, p in lora_parameters(model).items()} | {"loss": torch.tensor(history.loss).double()}
+
+
 def gradients(context, accumulate):
     """Loss and gradients of one step. Two processes get theirs through DistributedDataParallel, as in `train`."""
     model = translator()
     wrapped = torch.nn.parallel.DistributedDataParallel(model) if context.world_size > 1 else model
     total, count = accumulate_gradients(wrapped, batches(), seq2seq_loss, config(accumulate), 1, context)
     return {name: p.grad for name, p in model.named_parameters()} | {"loss": torch.tensor([total, count]).double()}
+
+
+WRITERS = {"gpt": write_gpt, "adapter": write_adapter}
 
 
 def worker(folder):
@@ -62,7 +75,8 @@ def worker(folder):
         mine = folder / f"rank{context.rank}"
         for accumulate in (1, 2):
             save_file(gradients(context, accumulate), f"{mine}.gradients{accumulate}")
-        save_file(write_gpt(context, 1), f"{mine}.gpt")
+        for name, write in WRITERS.items():
+            save_file(write(context, 1), f"{mine}.{name}")
         model = translator()
         history = train(model, batches(), seq2seq_loss, config(1), context=context, checkpoint=folder / "checkpoint",
                         evaluate=lambda: {"rank": context.rank})
@@ -128,9 +142,10 @@ def test_the_run_is_that_of_one_process_with_twice_the_batches(two):
     assert all(torch.equal(one[name], other[name]) for name in one)     # between the two not even a bit differs
 
 
-def test_a_gpt_trained_by_two_is_that_trained_by_one(two):
-    expected = write_gpt(Distributed(), 2)
-    one, other = (load_file(two[0] / f"rank{rank}.gpt") for rank in (0, 1))
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_gpt_trained_by_two_is_that_trained_by_one(two, name):
+    expected = WRITERS[name](Distributed(), 2)
+    one, other = (load_file(two[0] / f"rank{rank}.{name}") for rank in (0, 1))
     assert all(torch.equal(one[name], other[name]) for name in one)
     torch.testing.assert_close(one["loss"][0], expected["loss"][0], rtol=1e-12, atol=0)
     for name, value in expected.items():

@@ -17,7 +17,7 @@ def in_blocks(name: str) -> bool:
 
 
 class LowRank(nn.Module):
-    """W x + b + α/r · B A x (Hu et al. 2021, equation 3): `linear` is frozen, A (r, in) and B (out, r) learn.
+    """W x + b + α/r · B A x (Hu et al. 2021, equation 3), A (r, in) and B (out, r), beside a `linear` that `add_lora` has frozen.
 
     A is random and B zero, so that at first nothing changes; were both zero, neither would ever get a gradient. ValueError unless
     1 ≤ rank ≤ min(in, out) and alpha > 0.
@@ -29,7 +29,7 @@ class LowRank(nn.Module):
             raise ValueError(f"rank: got {rank}, expected 1 … {min(linear.weight.shape)} for a matrix {tuple(linear.weight.shape)}")
         if not 0 < alpha < float("inf"):
             raise ValueError(f"alpha: got {alpha}, expected above 0")
-        self.linear, self.alpha, self.scale = linear.requires_grad_(False), alpha, alpha / rank
+        self.linear, self.alpha, self.scale = linear, alpha, alpha / rank
         self.A = nn.Parameter(torch.randn_like(linear.weight[:rank]) * linear.in_features**-0.5)
         self.B = nn.Parameter(torch.zeros_like(linear.weight[:, :rank]))
 

@@ -101,8 +101,8 @@ def packed_loss(model: nn.Module, batch: PackedBatch) -> tuple[Tensor, Tensor]:
 
 
 def padding_share(batches: Iterable[TokenBatch | PackedBatch], pad_id: int = 0) -> float:
-    """The share of places at which a model computes for nothing."""
-    counts = [(int((batch.inputs == pad_id).sum()), batch.inputs.numel()) for batch in batches]
+    """The share of places at which a model computes for nothing: there is nothing to predict."""
+    counts = [(int((batch.targets == pad_id).sum()), batch.targets.numel()) for batch in batches]
     if not counts:
         raise ValueError("batches: got none, expected at least one")
     padding, places = map(sum, zip(*counts))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from course_lib.alignment.chat import ChatTemplate, Rendered, Response, dialogue, grow
+from course_lib.alignment.sft import ResponseBatches
 from course_lib.data.batching import pad
 from course_lib.data.datafiles import cache_folder
 from course_lib.data.tinytown.instructions import Instruction, iterate_instructions
@@ -41,14 +42,14 @@ def base(steps: int = 1200) -> tuple[GPT, WordTokenizer]:
 
 
 def ask(n: int, split: str = "train", seed: int = 0, kinds: Sequence[str] = KINDS) -> list[Instruction]:
-    """`n` instructions about small stories.
+    """`n` instructions about small stories, no text in two splits.
 
-    split: "train", "valid", "test" hold different stories; "questions" has the test's stories and asks what is asked nowhere else,
-    in known words ("Does Mia have the key?"); "unseen" has kinds that are nowhere else ("Name the things in the story.").
+    split: "train", "valid" and "test" are alike; "questions" asks what is asked nowhere else, in known words ("Does Mia have the
+    key?"); "unseen" has kinds that are nowhere else ("Name the things in the story.").
     """
     if split not in SPLITS:
         raise ValueError(f"split: got {split!r}, expected one of {', '.join(SPLITS)}")
-    drawn = iterate_instructions(seed, tuple(kinds), "test" if split == "questions" else split, stories.SETTINGS)
+    drawn = iterate_instructions(seed, tuple(kinds), "train" if split == "questions" else split, stories.SETTINGS)
     return list(islice((asked for asked in drawn if split == "unseen" or _is_new(asked) == (split == "questions")), n))
 
 
@@ -138,6 +139,22 @@ def report(asked: Sequence[Instruction], responses: Sequence[Response]) -> Repor
         rows.append((plain == instruction.reference, scores.true == 1, scores.well_formed == 1, response.stopped, scores.polite == 1,
                      scores.brief == 1))
     return Report(*(Share(sum(column) / len(rows), *wilson_interval(sum(column), len(rows))) for column in zip(*rows)))
+
+
+def imitate(storyteller: GPT, words: WordTokenizer, seed: int = 0, n: int = 8000) -> tuple[GPT, WordTokenizer]:
+    """The assistant that learned from `n` answers of a crowd: what chapter 12 ends with, and chapter 13 begins with."""
+    asked = ask(n, seed=seed)
+    model, tokenizer, rows = prepare(storyteller, words, asked, demonstrate(asked, seed=seed), seed=seed)
+    fit(model, ResponseBatches(rows, 16, seed=seed), seed=seed)
+    return model.eval(), tokenizer
+
+
+def tuned() -> tuple[GPT, WordTokenizer]:
+    """Chapter 12's assistant; where that chapter has not run, one is tuned now, in a minute or two, and not kept."""
+    try:
+        return load()
+    except FileNotFoundError:
+        return imitate(*base())
 
 
 def save(model: GPT, tokenizer: WordTokenizer, path: str | Path | None = None) -> Path:

@@ -17,7 +17,6 @@ from torch import Tensor
 from course_lib.alignment.best_of_n import best_of_n
 from course_lib.alignment.chat import Response
 from course_lib.alignment.policy import Score
-from course_lib.alignment.sft import ResponseBatches
 from course_lib.data.tinytown.instructions import Instruction
 from course_lib.data.tinytown.judge import judge
 from course_lib.data.tinytown.labeller import Labeller
@@ -52,16 +51,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def tuned(seed: int, out: Path = Path("out")) -> tuple[GPT, WordTokenizer]:
-    """Chapter 12's assistant, taught by the crowd, with another seed; kept in the folder of what runs leave behind."""
+    """Chapter 12's assistant with another seed, kept in the folder of what runs leave behind."""
     path = out / f"assistant_{seed}.safetensors"
     if not path.is_file():
-        storyteller, words = assistant.base()
-        asked = assistant.ask(8000, seed=200 + seed)
-        said = assistant.demonstrate(asked, seed=seed)
-        model, tokenizer, rows = assistant.prepare(storyteller, words, asked, said, seed=seed)
-        assistant.fit(model, ResponseBatches(rows, 16, seed=seed), seed=seed)
         out.mkdir(exist_ok=True)
-        assistant.save(model, tokenizer, path)
+        assistant.save(*assistant.imitate(*assistant.base(), seed=200 + seed), path)
     return assistant.load(path)
 
 

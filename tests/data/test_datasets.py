@@ -148,7 +148,7 @@ def test_text_that_is_too_large_or_not_utf8(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name, options, message", [
     ("Multi-30K", {}, "dataset: got 'Multi-30K', expected one of .* Did you mean 'multi30k'?"),
     ("tiny_shakespeare", {}, "Did you mean 'tinyshakespeare'?"),
-    ("wmt14", {}, "dataset: got 'wmt14', expected one of 'multi30k', 'kor-eng', .*, 'xquad', 'wnut17'.$"),
+    ("wmt14", {}, "dataset: got 'wmt14', expected one of 'multi30k', 'kor-eng', .*, 'preference-1100', 'hh-rlhf'.$"),
     ("multi30k", {"split": "tset"}, "split: got 'tset', .* Did you mean 'test'?"),
     ("multi30k", {"slpit": "test"}, "option of multi30k: got 'slpit', .* Did you mean 'split'?"),
     ("multi30k", {"source": "fr"}, "source: got 'fr', expected one of 'de', 'en'"),
@@ -237,7 +237,8 @@ def test_list(real, cache, monkeypatch):
     rows = listed()
     assert {name: rows[name][2] for name in REGISTRY} == {
         "multi30k": "incomplete", "kor-eng": "damaged", "fra-eng": "cache", "tinyshakespeare": "absent",
-        "gpt2": "absent", "bert": "absent", "snli": "absent", "sentiment-sentences": "absent", "xquad": "absent", "wnut17": "absent"}
+        "gpt2": "absent", "bert": "absent", "snli": "absent", "sentiment-sentences": "absent", "xquad": "absent", "wnut17": "absent",
+        "instruction-1100": "absent", "self-instruct": "absent", "alpaca-demo": "absent", "preference-1100": "absent", "hh-rlhf": "absent"}
 
 
 def test_fetch_what_is_here(real):

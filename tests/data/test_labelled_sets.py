@@ -1,7 +1,6 @@
 """Real data with labels: how many rows of what, and which damage is named."""
 
 import json
-import os
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -12,19 +11,7 @@ from course_lib.data import labelled_parsers as parsers
 from course_lib.data.datafiles import DataError
 from course_lib.data.datasets import load
 
-ROOT = Path(__file__).resolve().parents[2]
-REAL = Path(os.environ.get("COURSE_DATA") or ROOT.parent / "shared" / "data")
 SPLITS = ("train", "valid", "test")
-
-
-@pytest.fixture
-def real(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """COURSE_DATA set to the folder of real files: {path: rows} of its manifest."""
-    if not (REAL / "manifest.json").is_file():
-        pytest.skip(f"no real data with a manifest.json at {REAL}; set COURSE_DATA to a folder that holds it")
-    monkeypatch.setenv("COURSE_DATA", str(REAL))
-    listed = json.loads((REAL / "manifest.json").read_text(encoding="utf-8"))["datasets"]
-    return {file["path"]: file["rows"] for entry in listed for file in entry["files"]}
 
 
 def splits(name: str) -> dict[str, list]:
