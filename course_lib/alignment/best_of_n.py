@@ -37,8 +37,8 @@ def best_of_n_distribution(log_probs: Tensor, scores: Tensor, n: int) -> Tensor:
     Divided by F(s) − F(s−), that is the sum of F(s)ⁿ⁻¹⁻ⁱ F(s−)ⁱ for i < n, in which nothing cancels.
     """
     _check_n(n)
-    if log_probs.dim() != 1 or scores.shape != log_probs.shape:
-        raise ValueError(f"log_probs, scores: got {tuple(log_probs.shape)}, {tuple(scores.shape)}, expected twice (K,)")
+    if log_probs.dim() != 1 or scores.shape != log_probs.shape or scores.isnan().any():
+        raise ValueError(f"log_probs, scores: got {tuple(log_probs.shape)}, {tuple(scores.shape)}, expected twice (K,), and no NaN")
     probs = log_probs.double().exp()
     if not log_probs.isfinite().all() or abs(probs.sum().item() - 1) > 1e-4:
         raise ValueError(f"log_probs: got probabilities that add up to {probs.sum().item():.6f}, expected 1, and no response impossible")
