@@ -34,18 +34,20 @@ def best_of_n_distribution(log_probs: Tensor, scores: Tensor, n: int) -> Tensor:
     """The log-probability that each of all K responses is the best of n: log_probs (K,), scores (K,) → (K,), float64.
 
     The best score is s with probability F(s)ⁿ − F(s−)ⁿ, F the distribution of scores; responses that tie share it as they are probable.
+    Divided by F(s) − F(s−), that is the sum of F(s)ⁿ⁻¹⁻ⁱ F(s−)ⁱ for i < n, in which nothing cancels.
     """
     _check_n(n)
-    if log_probs.dim() != 1 or scores.shape != log_probs.shape:
-        raise ValueError(f"log_probs, scores: got {tuple(log_probs.shape)}, {tuple(scores.shape)}, expected twice (K,)")
+    if log_probs.dim() != 1 or scores.shape != log_probs.shape or scores.isnan().any():
+        raise ValueError(f"log_probs, scores: got {tuple(log_probs.shape)}, {tuple(scores.shape)}, expected twice (K,), and no NaN")
     probs = log_probs.double().exp()
-    if abs(probs.sum().item() - 1) > 1e-4:
-        raise ValueError(f"log_probs: got probabilities that add up to {probs.sum().item():.6f}, expected 1 (all responses)")
+    if not log_probs.isfinite().all() or abs(probs.sum().item() - 1) > 1e-4:
+        raise ValueError(f"log_probs: got probabilities that add up to {probs.sum().item():.6f}, expected 1, and no response impossible")
     _, level = scores.unique(return_inverse=True)                                       # (K,): 0 the worst score, 1 the next, …
-    tied = torch.zeros(len(level), dtype=probs.dtype, device=probs.device).scatter_add_(0, level, probs)      # p of each level
-    reached = tied.cumsum(0)
-    best = reached**n - (reached - tied)**n
-    return log_probs.double() + (best / tied).log()[level]
+    reached = torch.zeros(int(level.max()) + 1, dtype=probs.dtype, device=probs.device).scatter_add_(0, level, probs).cumsum(0)     # F(s)
+    reached = reached.clamp(min=torch.finfo(reached.dtype).tiny)
+    share = torch.cat([reached.new_zeros(1), reached[:-1]]) / reached                   # F(s−) / F(s) of each level
+    powers = share[:, None]**torch.arange(n, device=share.device)                       # (levels, n)
+    return log_probs.double() + ((n - 1) * reached.log() + powers.sum(1).log())[level]
 
 
 def best_of_n_kl(log_probs: Tensor, scores: Tensor, n: int) -> float:

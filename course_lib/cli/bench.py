@@ -26,7 +26,8 @@ from course_lib.recipes.results import machine
 
 # Each part NAME is the program NAME.py; with it the packages that its peers are in.
 PROGRAMS = ROOT / "tests" / "bench"
-PARTS = {"seq2seq": (), "transformer": (), "tokenizers": ("tokenizers", "tiktoken"), "gpt": ("transformers",), "bert": ("transformers",)}
+PARTS = {"seq2seq": (), "transformer": (), "tokenizers": ("tokenizers", "tiktoken"), "gpt": ("transformers",), "bert": ("transformers",),
+         "alignment": ("trl", "datasets", "transformers", "tokenizers")}
 FIGURE_BYTES = 300_000
 
 
@@ -40,7 +41,8 @@ FIGURE_BYTES = 300_000
 def bench(context: click.Context, parts: Sequence[str], quick: bool, threads: int | None, out: Path) -> None:
     """Measure ours beside its peers, in turns in the same run, and print one table.
 
-    PART is seq2seq, transformer, tokenizers, gpt or bert; without one, all are measured. What only the peers need is installed first.
+    PART is seq2seq, transformer, tokenizers, gpt, bert or alignment; without one, all are measured. What only the peers need is
+    installed first.
     Meanwhile the machine's own rates are measured, of matrix products and of reading memory: the last column says how much of
     them training and decoding reach. Everything is also in out/bench.json and, the ratios, in out/bench.png.
 

@@ -160,7 +160,7 @@ def test_the_loop_prefers_what_was_preferred_and_logs_what_happened():
 
 
 def test_the_first_step_is_that_of_the_closed_form():
-    policy, reference, _ = run(steps=1)
+    policy = run(steps=1)[0]
     twin = tiny(sharpness=1)
     optimizer = torch.optim.AdamW(twin.parameters(), lr=3e-3)
     margin = torch.stack(pair_log_probs(twin, BATCH)) * torch.tensor([[-0.05], [0.05]])   # ∓ β/2 at π = π_ref

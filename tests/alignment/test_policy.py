@@ -45,8 +45,8 @@ def test_layouts_are_those_of_the_examples():
 def test_log_probs_are_those_of_one_word_at_a_time(temperature):
     got = response_log_probs(MODEL, IDS, MASK, temperature)
     assert got.shape == SAID.shape and not got[~SAID].any()
-    expected = [row_log_probs(MODEL, row, first, temperature) for row, first in said_by(IDS, MASK)]
-    close(got[SAID], torch.tensor(sum(expected, []), dtype=torch.float64))
+    expected = [nats for row, first in said_by(IDS, MASK) for nats in row_log_probs(MODEL, row, first, temperature)]
+    close(got[SAID], torch.tensor(expected, dtype=torch.float64))
 
 
 def test_garbage_in_the_padding_changes_nothing():
@@ -93,8 +93,8 @@ def test_a_rollouts_log_probs_are_those_of_one_word_at_a_time(temperature, posit
     model = tiny(positions=positions)
     said = rolled(model, temperature=temperature)
     mask = said.response_mask[:, 1:]
-    expected = [row_log_probs(model, row, first, temperature) for row, first in said_by(*said[:2])]
-    close(said.log_probs[mask], torch.tensor(sum(expected, []), dtype=torch.float64), 1e-10)
+    expected = [nats for row, first in said_by(*said[:2]) for nats in row_log_probs(model, row, first, temperature)]
+    close(said.log_probs[mask], torch.tensor(expected, dtype=torch.float64), 1e-10)
     assert not said.log_probs[~mask].any() and not said.log_probs.requires_grad
 
 
@@ -112,7 +112,8 @@ def test_responses_follow_their_prompts_and_stop_at_the_end_token():
 
 def test_cached_is_uncached_and_the_caches_own_sum_is_ours():
     ids, mask = left_padded(PROMPTS * 5)
-    runs = [sample(model, ids, mask, eos_id=END, max_len=5, generator=torch.Generator().manual_seed(0)) for model in (MODEL, UncachedGPT(MODEL))]
+    runs = [sample(model, ids, mask, eos_id=END, max_len=5, generator=torch.Generator().manual_seed(0))
+            for model in (MODEL, UncachedGPT(MODEL))]
     said = rolled()
     responses = [row[first:] for row, first in said_by(*said[:2])]
     for run in runs:
@@ -216,7 +217,7 @@ EARLY = MASK.clone()
 EARLY[0, 0] = True
 BAD_INPUT = {
     "mask dtype": (lambda: response_log_probs(MODEL, IDS, MASK.int()), r"response_mask: got torch.int32 \(3, 5\), expected bool"),
-    "mask shape": (lambda: response_log_probs(MODEL, IDS, SAID), r"response_mask: got torch.bool \(3, 4\), expected bool \(B, T\) like ids"),
+    "mask shape": (lambda: response_log_probs(MODEL, IDS, SAID), r"response_mask: got torch.bool \(3, 4\), expected bool \(B, T\) like"),
     "one row": (lambda: response_log_probs(MODEL, IDS[0], MASK[0]), r"response_mask: got torch.bool \(5,\)"),
     "no response": (lambda: response_log_probs(MODEL, IDS, MASK & False), "got a row without a response"),
     "no prompt": (lambda: response_log_probs(MODEL, IDS, EARLY), "whose first token is one"),
@@ -230,7 +231,8 @@ BAD_INPUT = {
     "empty response": (lambda: joined([[1]], [[]]), "responses: got an empty one"),
     "missing response": (lambda: joined([[1], [2]], [[1]]), "zip"),
     "score shape": (lambda: scores_of(lambda ids, mask: mask.float(), Rollout(IDS, MASK, SAID)), "expected 3 finite numbers"),
-    "score nan": (lambda: scores_of(lambda ids, mask: good_share(ids, mask) / 0, Rollout(IDS, MASK, SAID)), "score: got .*nan.*expected 3 finite"),
+    "score nan": (lambda: scores_of(lambda ids, mask: good_share(ids, mask) / 0, Rollout(IDS, MASK, SAID)),
+                  "score: got .*nan.*expected 3 finite"),
 }
 
 

@@ -93,7 +93,8 @@ def test_the_reward_is_read_at_the_last_word_and_padding_on_either_side_does_not
 def test_as_a_score_it_reads_the_end_of_the_response():
     model = scorer()
     ids, mask = joined([[5, 1], [2]], [[1, 2, 3], [4]], pad_id=5)
-    close(model.score(ids, mask), torch.cat([model(torch.tensor([text]), torch.ones(1, len(text)).bool()) for text in ([5, 1, 1, 2, 3], [2, 4])]))
+    alone = [model(torch.tensor([text]), torch.ones(1, len(text)).bool()) for text in ([5, 1, 1, 2, 3], [2, 4])]
+    close(model.score(ids, mask), torch.cat(alone))
     said = rollout(tiny(), [[5, 1], [2]], max_new=4)
     assert model.score(*said[:2]).shape == (2,)
 

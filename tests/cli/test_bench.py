@@ -309,7 +309,8 @@ def test_what_was_measured_before_an_interruption_is_written(bench, tmp_path, ho
 
 
 def test_wrong_calls(bench, tmp_path):
-    assert bench("llama")[0] == 2 and "'llama' is not one of 'seq2seq', 'transformer', 'tokenizers', 'gpt', 'bert'" in bench("llama")[1]
+    assert bench("llama")[0] == 2 and "'llama' is not one of 'seq2seq', 'transformer', 'tokenizers', 'gpt', 'bert', 'alignment'" in \
+        bench("llama")[1]
     assert bench("--threads", "0")[0] == 2
     with lock(tmp_path / "out/bench.lock"):
         code, said, data = bench("gpt", gpt=tells())
