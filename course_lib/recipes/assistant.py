@@ -61,7 +61,7 @@ def _is_new(asked: Instruction) -> bool:
 def demonstrate(asked: Sequence[Instruction], quality: float | None = 0.6, seed: int = 0) -> list[str]:
     """A response to each instruction. quality: the share that is true, that is polite and that is brief, as people's are.
 
-    quality None: the reference answers, all true and brief, which chapter 13 could not improve.
+    quality None: the reference answers, all true and brief; few are polite.
     """
     if quality is None:
         return [instruction.reference for instruction in asked]

@@ -209,6 +209,11 @@ def test_packing_loses_nothing_and_leaves_little_room(sizes, length):
         assert len(rows) <= 11 / 9 * fewest([size - 1 for size in sizes], length) + 6 / 9
 
 
+def test_a_conversation_goes_where_it_leaves_the_least_room():
+    seven, five, three = (Rendered([2] + [4] * size, [False] + [True] * size) for size in (7, 5, 3))
+    assert pack([three, five, seven], 10) == [[seven, three], [five]]
+
+
 def fewest(sizes, length):
     """The fewest rows there can be, by trying all."""
     best = len(sizes)
