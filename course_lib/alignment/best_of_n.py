@@ -22,7 +22,7 @@ def best_of_n(policy: GPT, prompts: Sequence[Sequence[int]], score: Score, n: in
 
 
 def best_of_n_kl_bound(n: int) -> float:
-    """ln n − (n − 1)/n: how many nats best of n moves away at most (Beirami et al. 2024, theorem 1), often quoted as what it moves.
+    """ln n − (n − 1)/n: how many nats best of n moves away at most (Beirami et al. 2024), often quoted as what it moves.
 
         best_of_n_kl_bound(4)  →  0.636
     """

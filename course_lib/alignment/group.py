@@ -47,7 +47,7 @@ def flat_groups(scores: Tensor) -> Tensor:
 
 
 def each_token(mask: Tensor) -> Tensor:
-    """Weights (B, T): every token counts the same, so a long response counts more (Yu et al. 2025, equation 8)."""
+    """Weights (B, T): every token counts the same, so a long response counts more (Yu et al. 2025, section 3.3)."""
     return mask.float()
 
 

@@ -265,6 +265,7 @@ def test_the_toy_learns_to_say_the_one_good_word(seed):
     policy, reference, _, logs = run(35, seed=seed)
     assert logs[0]["score"] < 0.45 and logs[-1]["score"] > 0.9
     assert logs[-1]["objective"] > logs[0]["objective"] + 0.3 and logs[-1]["explained_variance"] > 0.3
+    assert logs[-1]["objective"] == pytest.approx(logs[-1]["score"] - 0.05 * logs[-1]["kl"]) and logs[-1]["kl"] > 1
     said = rollout(policy, PROMPTS * 5, max_new=4, generator=torch.Generator().manual_seed(5))
     assert good_share(said.ids, said.response_mask).mean() > 0.9
     far = (said.log_probs - response_log_probs(reference, *said[:2])).sum(1).mean().item()
