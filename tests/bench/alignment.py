@@ -1,13 +1,13 @@
-"""How fast a policy learns from preferences, beside TRL's trainers with the same weights.
+"""How fast a model learns from demonstrations and preferences, beside TRL's trainers with the same weights.
 
     python tests/bench/alignment.py [--quick] [--threads N] [--only dpo]
 
 2 layers, 64 wide, 4 heads, 135 words; prompts of 12 tokens, responses of up to 16; no dropout, float32, AdamW, gradients clipped to 1.
-A step of DPO is one batch of 16 pairs, read by the policy and by the reference. A step of the group method is 8 prompts × 8 responses:
+A step of SFT is one batch of 16 texts with the loss on the responses. A step of DPO is one batch of 16 pairs, read by the policy and by the reference. A step of the group method is 8 prompts × 8 responses:
 sampling them, scoring, the reference, one update. Logging is off at TRL, and no activation is computed twice. Both run in one process,
 turn by turn, another one first each time; the first step of a turn is not counted.
 
-Wanted: DPO ≥ 2.0 × TRL, the group method ≥ 1.6 ×.
+Wanted: SFT and DPO ≥ 2.0 × TRL, the group method ≥ 1.6 ×.
 """
 
 import os
@@ -26,15 +26,19 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
-from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer
+from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
+from course_lib.alignment.chat import Rendered
 from course_lib.alignment.dpo import dpo
 from course_lib.alignment.group import GroupConfig, group_optimise
 from course_lib.alignment.policy import frozen
 from course_lib.alignment.reward import PreferenceBatches
+from course_lib.alignment.sft import ResponseBatches
 from course_lib.cli.comparison import Row
+from course_lib.losses import next_token_loss
 from course_lib.models.gpt import GPT, GPTConfig
 from course_lib.models.gpt2_weights import load_gpt2
+from course_lib.training import TrainingConfig, train
 from tests.bench.common import Contestant, main, turns
 
 V, PROMPT, RESPONSE, PAIRS, PROMPTS, SIZE, STEPS, RATE = 135, 12, 16, 16, 8, 8, 5, 1e-5
@@ -77,7 +81,7 @@ class Clock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
 
-def theirs(trainer: DPOTrainer | GRPOTrainer) -> Contestant:
+def theirs(trainer: DPOTrainer | GRPOTrainer | SFTTrainer) -> Contestant:
     """Steps a second after the first, of one run of the trainer."""
     clock = Clock()
     trainer.remove_callback(PrinterCallback)
@@ -101,6 +105,23 @@ def ours(run: Callable[[], Iterator[dict[str, float]]]) -> Contestant:
 
 SETTINGS = {"report_to": [], "use_cpu": True, "save_strategy": "no", "bf16": False, "disable_tqdm": True, "gradient_checkpointing": False,
             "logging_strategy": "no", "max_grad_norm": 1.0, "learning_rate": RATE, "lr_scheduler_type": "constant", "max_steps": STEPS}
+
+
+def measure_sft(quick: bool) -> Iterator[Row]:
+    prompts, said = random_ids(256, PROMPT, PROMPT), random_ids(257, 8, RESPONSE - 1)
+    data = Dataset.from_list([{"prompt": text(p), "completion": f" {text(r)}"} for p, r in zip(prompts, said)])
+    with tempfile.TemporaryDirectory() as folder:
+        model, their_model = make(folder)
+        trainer = SFTTrainer(their_model, processing_class=words(), train_dataset=data,
+                             args=SFTConfig(folder, per_device_train_batch_size=PAIRS, completion_only_loss=True, **SETTINGS))
+        items = [Rendered([*p, *r, 3], [False] * len(p) + [True] * (len(r) + 1)) for p, r in zip(prompts, said)]
+        batches, config = ResponseBatches(items, PAIRS, pool=1), TrainingConfig(STEPS, RATE, schedule="constant")
+
+        def rate(_: int) -> float:
+            seconds = train(model, batches, next_token_loss, config).seconds
+            return (STEPS - 1) / (seconds[-1] - seconds[0])
+        rates = turns({"ours": rate, PEER: theirs(trainer)}, 5 if quick else 15)
+    yield Row("alignment", f"SFT, {PAIRS} texts of {PROMPT} + {RESPONSE} tokens", "steps/s", rates["ours"], PEER, rates[PEER], 2.0)
 
 
 def measure_dpo(quick: bool) -> Iterator[Row]:
@@ -141,4 +162,4 @@ def measure_group(quick: bool) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    main(__doc__, {"dpo": measure_dpo, "group": measure_group}, quick={"dpo", "group"})
+    main(__doc__, {"sft": measure_sft, "dpo": measure_dpo, "group": measure_group}, quick={"sft", "dpo", "group"})
