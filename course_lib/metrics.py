@@ -167,8 +167,10 @@ class OutcomeError(AssertionError):
 
 
 def outcome(name: str, value: float, at_least: float | None = None, at_most: float | None = None,
-            between: tuple[float, float] | None = None) -> None:
+            between: tuple[float, float] | None = None, headline: bool = False) -> None:
     """Print a result beside its band, record it for the report, and raise OutcomeError when it falls outside.
+
+    headline: `run` prints it on its report card.
 
         outcome("alignment error rate", 0.1234, at_most=0.25)
         outcome · alignment error rate: 0.123 (band: at most 0.250) ✓
@@ -187,7 +189,7 @@ def outcome(name: str, value: float, at_least: float | None = None, at_most: flo
     print(line)
     if path := os.environ.get("COURSE_OUTCOMES"):
         finite = value if math.isfinite(value) else None                # JSON has no NaN and no infinity
-        record = {"name": name, "value": finite, "low": low, "high": high, "ok": ok}
+        record = {"name": name, "value": finite, "low": low, "high": high, "ok": ok, "headline": headline}
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
     if not ok:

@@ -140,7 +140,7 @@ def test_outcome_prints_records_and_raises(capsys, tmp_path, monkeypatch):
                          "outcome · exact match: 0.500 (band: at least 0.900) ✗"]
     records = [json.loads(line) for line in record.read_text("utf-8").splitlines()]
     assert records[0] == {"name": "alignment error rate", "value": 0.1234, "low": None, "high": 0.25,
-                          "ok": True}
+                          "ok": True, "headline": False}
     assert [r["ok"] for r in records] == [True, True, True, False, False, False]
     assert (records[2]["low"], records[2]["high"]) == (1, 2)
     assert records[4]["value"] is None and records[5]["value"] is None

@@ -30,6 +30,7 @@ class Outcome:
     low: float | None
     high: float | None
     ok: bool
+    headline: bool = False
 
     @property
     def shown(self) -> str:
@@ -68,7 +69,7 @@ class Result:
     @staticmethod
     def from_json(data: Mapping) -> "Result":
         """The inverse of as_json."""
-        outcomes = [Outcome(o["name"], o["value"], o["low"], o["high"], o["ok"]) for o in data["outcomes"]]
+        outcomes = [Outcome(*(o[name] for name in ("name", "value", "low", "high", "ok")), o.get("headline", False)) for o in data["outcomes"]]
         error = Failure(**data["error"]) if data["error"] else None
         return Result(**{**data, "outcomes": outcomes, "error": error})
 
@@ -91,6 +92,18 @@ def read_report(path: Path) -> dict[str, Result]:
         return {entry["chapter"]: Result.from_json(entry) for entry in data["chapters"]}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def report_card(results: Sequence[Result]) -> str:
+    """The headlines of the chapters that were run, with what each took: a line for each, "" where there are none."""
+    lines = []
+    for result in results:
+        found = [outcome for outcome in result.outcomes if outcome.headline]
+        if found:
+            lines.append(f"{result.title}: {result.seconds / 60:.1f} minutes, {result.peak_mb} MB")
+            lines += [f"  {'✓' if o.ok else '✗'} {o.name:60} {o.shown:>8}   ({o.band})" for o in found]
+    total = sum(result.seconds for result in results)
+    return "\n".join([*lines, f"together {total / 60:.1f} minutes, at most {max(r.peak_mb for r in results)} MB"]) if lines else ""
 
 
 def write_report(chapters: Sequence[Chapter], results: Mapping[str, Result], out: Path) -> None:

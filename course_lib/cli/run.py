@@ -15,7 +15,7 @@ from course_lib.cli.execution import Execution
 from course_lib.cli.notebooks import write_notebook
 from course_lib.cli.process import Busy, lock
 from course_lib.cli.progress import Display
-from course_lib.cli.report import Result, read_outcomes, read_report, write_page, write_report
+from course_lib.cli.report import Result, read_outcomes, read_report, report_card, write_page, write_report
 
 TICK = 0.5                              # seconds between two looks at memory and clock
 GUESS = 120.0                           # seconds for a chapter of which nothing is known
@@ -103,6 +103,8 @@ class Course:
         display.close()
         self._report()
         bad = [c for c in asked if self.results[c.name].status != "ok"]
+        if card := report_card([self.results[c.name] for c in asked]):
+            click.echo(f"\n{card}")
         click.echo(f"\n{len(asked) - len(bad)} of {len(asked)} chapters as promised; "
                    f"report: {self.out / 'report.html'}")
         return 1 if bad else 0

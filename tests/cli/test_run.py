@@ -25,7 +25,8 @@ class OutcomeError(AssertionError): pass
 def outcome(name, value, low=None, high=None):
     ok = (low is None or value >= low) and (high is None or value <= high)
     with open(os.environ["COURSE_OUTCOMES"], "a") as file:
-        file.write(json.dumps({"name": name, "value": value, "low": low, "high": high, "ok": ok}) + "\\n")
+        file.write(json.dumps({"name": name, "value": value, "low": low, "high": high, "ok": ok,
+                               "headline": name == "exact match"}) + "\\n")
     if not ok: raise OutcomeError(name)
 """
 
@@ -73,7 +74,8 @@ def test_good_chapters_and_their_report(run, notebook, tmp_path):
     first, second = found["chapters"]
     assert (first["number"], first["status"], first["cells"]) == ("02", "ok", 2)
     assert first["outcomes"] == [{"name": "exact match", "value": 0.95, "low": 0.9, "high": None, "ok": True,
-                                  "band": "at least 0.9"}]
+                                  "headline": True, "band": "at least 0.9"}]
+    assert "✓ exact match" in said and "0.950" in said and "together" in said and "at most 0.25" not in said
     assert [o["band"] for o in second["outcomes"]] == ["at most 0.25", "0.9 to 1.1"]
     assert second["peak_mb"] > 200 > first["peak_mb"] > 20
     assert 0 < first["seconds"] < 60 and found["versions"]["python"] and found["machine"]["cores"] >= 1
