@@ -279,6 +279,38 @@ def gradient(x, y, mask, w, n_micro):
     return total / words
 
 
+def talk_ids(turns, bos, user, assistant, end):
+    ids, counted = [bos], [False]
+    for turn in turns:
+        speaks = turn[0] == "assistant"
+        ids = [*ids, (user, assistant)[speaks], *turn[1], end]
+        counted = [*counted, False, *[speaks] * (len(turn[1]) + 1)]
+    return ids, counted
+
+
+def talk_batch(conversations, pad_id, end_id):
+    longest = max([len(talk[0]) for talk in conversations])
+    rows = torch.tensor([talk[0] + [pad_id] * (longest - len(talk[0])) for talk in conversations])
+    marks = torch.tensor([talk[1] + [False] * (longest - len(talk[0])) for talk in conversations])
+    return rows[:, :-1], rows[:, 1:], marks[:, 1:]
+
+
+def who_hears(lengths, T):
+    segments, positions = [], []
+    for k in range(len(lengths)):
+        segments = segments + [k + 1] * lengths[k]
+        positions = positions + list(range(lengths[k]))
+    segments = torch.tensor(segments + [0] * (T - len(segments)))
+    places = torch.arange(T)
+    allowed = (segments[:, None] - segments[None, :] == 0) & (places[None, :] <= places[:, None]) & (segments[:, None] > 0)
+    return allowed, positions + [0] * (T - len(positions))
+
+
+def low_rank(x, W, A, B, alpha):
+    scale = alpha / A.shape[0]
+    return x @ W.T + scale * ((x @ A.T) @ B.T), W + scale * (B @ A)
+
+
 ANSWERS = {
     "2.1": gru_step,
     "2.2": masked_loss,
@@ -310,6 +342,10 @@ ANSWERS = {
     "9.3": attend,
     "9.5": induction_scores,
     "9.7": gradient,
+    "12.1": talk_ids,
+    "12.2": talk_batch,
+    "12.3": who_hears,
+    "12.4": low_rank,
 }
 OPERATORS = {
     ast.Add: [ast.Sub, ast.Mult],
