@@ -311,6 +311,50 @@ def low_rank(x, W, A, B, alpha):
     return x @ W.T + scale * ((x @ A.T) @ B.T), W + scale * (B @ A)
 
 
+def climb(wins):
+    wins = wins.double()
+    scores = torch.zeros(wins.shape[0], dtype=torch.float64)
+    games = wins + wins.transpose(0, 1)
+    for _ in range(9):
+        p = torch.sigmoid(scores[:, None] - scores[None, :])
+        bend = games * p * (1 - p)
+        bend = torch.diag(bend.sum(dim=1)) - bend + torch.ones_like(bend)
+        scores = scores + torch.linalg.solve(bend, (wins - games * p).sum(dim=1))
+    return scores - scores.mean()
+
+
+def credit(rewards, values, mask, gamma, lam):
+    rewards, values = rewards.masked_fill(~mask, 0), values.masked_fill(~mask, 0)
+    columns, gain, value = [], 0, 0
+    for t in range(mask.shape[1] - 1, -1, -1):
+        gain = (rewards[:, t] + gamma * value - values[:, t] + gamma * lam * gain) * mask[:, t]
+        value = values[:, t]
+        columns = [gain, *columns]
+    return torch.stack(columns, dim=1)
+
+
+def clipped(new, old, reference, advantages, mask, epsilon):
+    ratio = (new - old)[mask].exp()
+    limited = ratio.clamp(1 - epsilon, 1 + epsilon)
+    return -torch.minimum(ratio * advantages[mask], limited * advantages[mask]).mean()
+
+
+def distance(log_p, log_q):
+    return (log_q - log_p).exp() - 1 - (log_q - log_p)
+
+
+def preferred(chosen, rejected, ref_chosen, ref_rejected, chosen_mask, rejected_mask, beta):
+    better = (chosen - ref_chosen).masked_fill(~chosen_mask, 0).sum(dim=1)
+    worse = (rejected - ref_rejected).masked_fill(~rejected_mask, 0).sum(dim=1)
+    return torch.nn.functional.softplus(beta * (worse - better)).mean()
+
+
+def relative(scores):
+    centred = scores - scores.mean(dim=1)[:, None]
+    spread = (centred * centred).mean(dim=1)[:, None] ** 0.5
+    return (centred / spread).masked_fill(scores.amax(dim=1)[:, None] <= scores.amin(dim=1)[:, None], 0)
+
+
 ANSWERS = {
     "2.1": gru_step,
     "2.2": masked_loss,
@@ -346,6 +390,12 @@ ANSWERS = {
     "12.2": talk_batch,
     "12.3": who_hears,
     "12.4": low_rank,
+    "13.1": climb,
+    "13.2": credit,
+    "13.3": clipped,
+    "13.4": distance,
+    "13.5": preferred,
+    "13.6": relative,
 }
 OPERATORS = {
     ast.Add: [ast.Sub, ast.Mult],
