@@ -687,6 +687,7 @@ def test_13_8_says_which_truth_is_not_seen(judge, kinds):
     assert all(text in verdict.message for text in named[verdict.misconception][1:])
 
 
+@pytest.mark.parametrize("seed", [None, 11])
 def test_13_8_a_coin_is_no_known_mistake(judge, seed):
     rng = np.random.default_rng(3)
     verdict = judge("13.8", lambda comparisons, asked: rng.random(len(asked)), seed)

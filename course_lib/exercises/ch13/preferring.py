@@ -71,7 +71,8 @@ def draw(rng: np.random.Generator) -> list[Case]:
         _case(rng, "padding", ([3, 5, 4], [6, 1, more]), 0.6, "NaN and ∞ in the padding, three pairs", garbage=True),
         _case(rng, "hard", ([4, 3], [2, 5]), 0.1, "a policy that is still its reference", moved=0.0),
         _case(rng, "hard", ([6, 5], [7, 8]), 1.0, FAR, shift=20.0),
-        _case(rng, "hard", ([3], [5]), 0.7, "one pair, float64, not contiguous", dtype="float64", layout="F"),
+        _case(rng, "hard", ([3], [5]), 0.7, "one pair"),
+        _case(rng, "hard", ([2, 4], [5, 3]), 0.7, "float64, not contiguous", dtype="float64", layout="F"),
     ]
 
 
