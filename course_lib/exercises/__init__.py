@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from course_lib.exercises import ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09
+from course_lib.exercises import ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09, ch12, ch13
 from course_lib.exercises.answers import outputs_of
 from course_lib.exercises.spec import Exercise, Verdict
 
-CHAPTERS = (ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09)
+CHAPTERS = (ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09, ch12, ch13)
 EXERCISES: dict[str, Exercise] = {asked.id: asked for chapter in CHAPTERS for asked in chapter.EXERCISES}
 
 

@@ -26,10 +26,11 @@ def reference_of(asked, cases):
 
 def test_numbers_kinds_and_points():
     # how many there are, and their points
-    chapters = {"2": (6, 20), "3": (6, 21), "4": (7, 33), "5": (7, 36), "6": (6, 30), "7": (6, 28), "8": (6, 26), "9": (7, 34)}
+    chapters = {"2": (6, 20), "3": (6, 21), "4": (7, 33), "5": (7, 36), "6": (6, 30), "7": (6, 28), "8": (6, 26), "9": (7, 34),
+                "12": (6, 27), "13": (8, 35)}
     assert list(EXERCISES) == [f"{chapter}.{n + 1}" for chapter, (count, _) in chapters.items() for n in range(count)]
     for chapter, (_, points) in chapters.items():
-        here = [asked for id, asked in EXERCISES.items() if id[0] == chapter]
+        here = [asked for id, asked in EXERCISES.items() if id.split(".")[0] == chapter]
         assert {asked.kind for asked in here} == {"implement", "debug", "predict", "measure"}
         assert sum(asked.points for asked in here) == points
     assert exercise("3.1").header == "3.1 · Additive attention   ●●●○○ · 20 min · 5 points · implement"
@@ -57,7 +58,8 @@ def test_reference_is_accepted_and_draws_are_reproducible(id, cases):
     "id",
     [*["2.1", "2.2", "2.3", "2.5", "3.1", "3.2", "3.4", "3.6", "4.1", "4.3", "4.4", "4.6", "5.1", "5.2", "5.3", "5.5"],
      *["6.1", "6.2", "6.3", "6.5", "6.6", "7.1", "7.2", "7.3", "7.5", "7.6", "8.1", "8.2", "8.3", "8.4", "8.6", "9.1", "9.2",
-      "9.3", "9.5", "9.6", "9.7"]],
+      "9.3", "9.5", "9.6", "9.7", "12.1", "12.2", "12.3", "12.4", "12.6",
+      *(f"13.{n}" for n in (1, 2, 3, 4, 5, 6, 8))]],
 )
 def test_secret_draws_differ_from_public_ones(id):
     drawn = {
@@ -367,7 +369,7 @@ def test_hard_draws_arrive_as_drawn():
     """Among the inputs are non-contiguous ones, float64 and batches of one."""
     linear = (
         "2.1", "2.5", "3.1", "3.2", "3.6", "4.1", "4.3", "4.4", "4.6", "5.2", "5.3", "5.5", "7.2", "7.5", "8.4", "9.1", "9.2",
-        "9.3", "9.5", "9.7",
+        "9.3", "9.5", "9.7", "12.4", "13.2", "13.3", "13.5", "13.6",
     )
     for id in linear:
         seen = []

@@ -279,6 +279,82 @@ def gradient(x, y, mask, w, n_micro):
     return total / words
 
 
+def talk_ids(turns, bos, user, assistant, end):
+    ids, counted = [bos], [False]
+    for turn in turns:
+        speaks = turn[0] == "assistant"
+        ids = [*ids, (user, assistant)[speaks], *turn[1], end]
+        counted = [*counted, False, *[speaks] * (len(turn[1]) + 1)]
+    return ids, counted
+
+
+def talk_batch(conversations, pad_id, end_id):
+    longest = max([len(talk[0]) for talk in conversations])
+    rows = torch.tensor([talk[0] + [pad_id] * (longest - len(talk[0])) for talk in conversations])
+    marks = torch.tensor([talk[1] + [False] * (longest - len(talk[0])) for talk in conversations])
+    return rows[:, :-1], rows[:, 1:], marks[:, 1:]
+
+
+def who_hears(lengths, T):
+    segments, positions = [], []
+    for k in range(len(lengths)):
+        segments = segments + [k + 1] * lengths[k]
+        positions = positions + list(range(lengths[k]))
+    segments = torch.tensor(segments + [0] * (T - len(segments)))
+    places = torch.arange(T)
+    allowed = (segments[:, None] - segments[None, :] == 0) & (places[None, :] <= places[:, None]) & (segments[:, None] > 0)
+    return allowed, positions + [0] * (T - len(positions))
+
+
+def low_rank(x, W, A, B, alpha):
+    scale = alpha / A.shape[0]
+    return x @ W.T + scale * ((x @ A.T) @ B.T), W + scale * (B @ A)
+
+
+def climb(wins):
+    wins = wins.double()
+    scores = torch.zeros(wins.shape[0], dtype=torch.float64)
+    games = wins + wins.transpose(0, 1)
+    for _ in range(9):
+        p = torch.sigmoid(scores[:, None] - scores[None, :])
+        bend = games * p * (1 - p)
+        bend = torch.diag(bend.sum(dim=1)) - bend + torch.ones_like(bend)
+        scores = scores + torch.linalg.solve(bend, (wins - games * p).sum(dim=1))
+    return scores - scores.mean()
+
+
+def credit(rewards, values, mask, gamma, lam):
+    rewards, values = rewards.masked_fill(~mask, 0), values.masked_fill(~mask, 0)
+    columns, gain, value = [], 0, 0
+    for t in range(mask.shape[1] - 1, -1, -1):
+        gain = (rewards[:, t] + gamma * value - values[:, t] + gamma * lam * gain) * mask[:, t]
+        value = values[:, t]
+        columns = [gain, *columns]
+    return torch.stack(columns, dim=1)
+
+
+def clipped(new, old, reference, advantages, mask, epsilon):
+    ratio = (new - old)[mask].exp()
+    limited = ratio.clamp(1 - epsilon, 1 + epsilon)
+    return -torch.minimum(ratio * advantages[mask], limited * advantages[mask]).mean()
+
+
+def distance(log_p, log_q):
+    return (log_q - log_p).exp() - 1 - (log_q - log_p)
+
+
+def preferred(chosen, rejected, ref_chosen, ref_rejected, chosen_mask, rejected_mask, beta):
+    better = (chosen - ref_chosen).masked_fill(~chosen_mask, 0).sum(dim=1)
+    worse = (rejected - ref_rejected).masked_fill(~rejected_mask, 0).sum(dim=1)
+    return torch.nn.functional.softplus(beta * (worse - better)).mean()
+
+
+def relative(scores):
+    centred = scores - scores.mean(dim=1)[:, None]
+    spread = (centred * centred).mean(dim=1)[:, None] ** 0.5
+    return (centred / spread).masked_fill(scores.amax(dim=1)[:, None] <= scores.amin(dim=1)[:, None], 0)
+
+
 ANSWERS = {
     "2.1": gru_step,
     "2.2": masked_loss,
@@ -310,6 +386,16 @@ ANSWERS = {
     "9.3": attend,
     "9.5": induction_scores,
     "9.7": gradient,
+    "12.1": talk_ids,
+    "12.2": talk_batch,
+    "12.3": who_hears,
+    "12.4": low_rank,
+    "13.1": climb,
+    "13.2": credit,
+    "13.3": clipped,
+    "13.4": distance,
+    "13.5": preferred,
+    "13.6": relative,
 }
 OPERATORS = {
     ast.Add: [ast.Sub, ast.Mult],
