@@ -690,3 +690,29 @@ def test_12_6_ways_are_apart_on_every_draw(seed):
 def test_12_6_balanced_accuracy_by_hand():
     kept, good = np.array([True, True, False, False, False]), np.array([True, False, True, False, False])
     assert cleaning.balanced_accuracy(kept, good) == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize(
+    ("story", "has", "feels"),
+    [
+        ("Mia had a ball. Mia gave Tom the ball.", "Tom", "happy"),
+        ("Tom had a ball. Mia took the ball.", "Mia", "angry"),
+        ("Tom had an old ball. Tom lost the old ball in the park.", "", "sad"),
+        ("Tom had a ball. Mia took the ball. Mia returned the ball to Tom.", "Tom", "happy"),
+        ("Mia had a ball. Mia showed Tom the ball. Tom laughed.", "Mia", "happy"),
+        ("Tom had a ball. Mia broke the ball. The ball is broken. Tom is sad.", "Tom", "sad"),
+        ("The ball was on the table. Tom found the ball. Tom put the ball under the bed.", "", "happy"),
+        ("Mia had a ball. Tom was in the park.", "Mia", ""),
+    ],
+)
+def test_12_6_the_rules_of_the_town_by_hand(story, has, feels):
+    told = split_sentences(story)
+    assert town.holder(told, "ball") == has and town.state(told, "Tom") == feels
+
+
+def test_12_6_the_rules_agree_with_the_world(cases, seed):
+    """Of demonstrations that are brief, what the rules call true is true for the judge, but for one in a hundred."""
+    (case,) = cases("12.6", seed)
+    demos, truth = case.args["demonstrations"], case.hidden
+    agree = [town.holds(**demo) == true for demo, true, brief in zip(demos, truth["true"], truth["brief"]) if brief]
+    assert len(agree) > 300 and np.mean(agree) >= 0.99
