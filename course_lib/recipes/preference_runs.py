@@ -45,7 +45,7 @@ from course_lib.tokenizers import WordTokenizer
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "methods": {"comparisons": 2000, "noise": 0.1, "ppo_steps": 30, "group_steps": 40, "best_of": (2, 4, 8), "test": 400},
-    "rewards": {"numbers": (100, 400, 1600), "noises": (0.0, 0.3), "steps": 90, "test": 800},
+    "rewards": {"numbers": (100, 400, 1600), "noises": (0.0, 0.3), "steps": 60, "test": 800},
     "overoptimisation": {"comparisons": 300, "noise": 0.2, "likes": {"!": 0.6}, "lr": 6e-4, "steps": 30, "test": 300},
 }
 
