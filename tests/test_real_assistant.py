@@ -36,8 +36,6 @@ def real(monkeypatch):
         pytest.skip(f"no real data at {REAL}; set COURSE_DATA to a folder that holds it")
     monkeypatch.setenv("COURSE_DATA", str(REAL))
     monkeypatch.setattr(real_chat, "SMALL", real_chat.SMALL | TINY)
-    for name in ("RATES", "STEPS"):
-        monkeypatch.setattr(real_assistant, name, dict(getattr(real_assistant, name)))
 
 
 def tune(out, steps=6, **more):

@@ -30,6 +30,7 @@ from course_lib.recipes.real_chat import (
 from course_lib.recipes.results import stored
 from course_lib.tokenizers import BPETokenizer
 
+STEPS = {"tuning": 4, "preference-1100": 2, "hh-rlhf": 2}
 REAL = Path(os.environ.get("COURSE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 TINY = {"d_model": 16, "n_heads": 2, "n_layers": 1}
 TOKENIZER = BPETokenizer.train(["no merges"], 257).extended(TEMPLATE.words)            # a byte is an id
@@ -51,12 +52,12 @@ def test_a_conversation_that_is_too_long_is_left_out_whole():
 
 def test_a_long_dialogue_keeps_its_last_turns():
     turns = tuple(dialogue("aaaa", "bbbb", "cc", "dd", "e"))
-    marks = TEMPLATE.marks(TOKENIZER)
+    responses = [[*TOKENIZER.encode(text), TEMPLATE.marks(TOKENIZER)["end"]] for text in ("x", "xyz")]
     whole = TEMPLATE.prompt(TOKENIZER, turns)
     room = len(whole) + 4                                                               # "xyz" and its end
     for limit, first in ((room, 0), (room - 1, 2), (room - 12, 2), (room - 13, 4), (room - 20, 4)):
         kept = as_comparisons(TOKENIZER, [(turns, "x", "xyz")], limit)
-        assert kept.rows == [(TEMPLATE.prompt(TOKENIZER, turns[first:]), [*b"x", marks["end"]], [*b"xyz", marks["end"]])], limit
+        assert kept.rows == [(TEMPLATE.prompt(TOKENIZER, turns[first:]), *responses)], limit
         assert (kept.left_out, kept.cut) == (0, int(first > 0))
         assert len(kept.rows[0][0]) + 4 <= limit
     assert as_comparisons(TOKENIZER, [(turns, "x", "xyz")], room - 21) == ([], 1, 0)
@@ -98,7 +99,7 @@ def test_counting_words_learns_what_a_word_is_worth():
     assert margins[0] > 0 > margins[1] == -margins[3] and margins[2] == margins[4] == 0
     worth = {word: torch.zeros((), dtype=torch.float64, requires_grad=True) for word in ("please", "stupid", "no", "yes")}
     optimizer = torch.optim.SGD(worth.values(), lr=0.3)                                 # the same optimum by another road, pair by pair
-    for _ in range(500):
+    for _ in range(200):
         optimizer.zero_grad()
         loss = sum((1 + (sum(worth[w] for w in b) - sum(worth[w] for w in a)).exp()).log() for a, b in seen)
         (loss + sum(w.square() for w in worth.values()) / 2).backward()
@@ -128,7 +129,7 @@ def test_the_sizes_of_published_weights_are_read_from_the_file(tmp_path, prefix)
 def test_real_sets_go_all_the_way(real, monkeypatch):
     load = real_chat.datasets.load
     monkeypatch.setattr(real_chat.datasets, "load", lambda name, split: load(name, split=split)[:12])
-    found = real_chat.measure(0, steps={"tuning": 4, "reward": 2}, vocab_size=300, **TINY)
+    found = real_chat.measure(0, steps=STEPS, vocab_size=300, **TINY)
     assert (found["seen"] + found["left out"][0], found["asked"] + found["left out"][1]) == (36, 36)
     assert found["nats"]["the model tuned"] < found["nats"]["the model before"] and found["nats"]["tokens counted"] < math.log(300)
     assert list(found["comparisons"]) == list(COMPARISONS)
@@ -137,7 +138,7 @@ def test_real_sets_go_all_the_way(real, monkeypatch):
         assert each["seen"] + each["left out"][0] == each["asked"] + each["left out"][1] == 12
         assert accuracy["the longer response"][0] + accuracy["the shorter response"][0] == pytest.approx(1)
         assert all(0 <= low <= value <= high <= 1 for value, low, high in accuracy.values())
-    assert real_chat.measure(0, steps={"tuning": 4, "reward": 2}, vocab_size=300, **TINY) == found
+    assert real_chat.measure(0, steps=STEPS, vocab_size=300, **TINY) == found
 
 
 def test_no_instruction_that_is_asked_was_shown(real):
@@ -167,3 +168,18 @@ def test_what_is_stored_is_whole():
         assert set(run["comparisons"]) == set(COMPARISONS)
         assert {name: value for name, value in run["nats"].items() if "counted" in name} == {
             name: value for name, value in runs[0]["nats"].items() if "counted" in name}        # no seed in counting
+
+
+def test_stored_baselines_are_those_of_the_data_today(real):
+    chats, held = conversations(), conversations(split="test")
+    run, (_, tokenizer) = stored("real_chat")["runs"][0], start(chats, **TINY)
+    seen, asked, swapped = (as_rows(tokenizer, part) for part in (chats, held, exchanged(held)))
+    assert (run["seen"], run["asked"], run["exchanged"]) == (len(seen.rows), len(asked.rows), len(swapped.rows))
+    assert run["left out"] == [seen.left_out, asked.left_out] and run["tokens"] == sum(sum(row.learned) for row in asked.rows)
+    for name, order in (("tokens counted", 1), ("three in a row counted", 3)):
+        assert run["nats"][name] == pytest.approx(nats_of_counts(seen.rows, asked.rows, order, tokenizer.vocab_size), abs=1e-4)
+    for name, found in run["comparisons"].items():
+        seen, asked = (as_comparisons(tokenizer, real_chat.datasets.load(name, split=split)) for split in ("train", "test"))
+        assert (found["seen"], found["asked"], found["cut"]) == (len(seen.rows), len(asked.rows), [seen.cut, asked.cut])
+        for baseline, value in real_chat.baselines(tokenizer, seen.rows, asked.rows).items():
+            assert found["accuracy"][baseline] == pytest.approx(value), (name, baseline)

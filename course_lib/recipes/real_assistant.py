@@ -20,13 +20,13 @@ from course_lib.losses import next_token_loss
 from course_lib.models.gpt import GPT, GPTConfig
 from course_lib.recipes.assistant import TEMPLATE, Share, answer
 from course_lib.recipes.preferences import by_dpo
-from course_lib.recipes.real_chat import CHATS, COMPARISONS, as_comparisons, as_rows, conversations, start, wins
+from course_lib.recipes.real_chat import BATCH, CHATS, COMPARISONS, RATES, as_comparisons, as_rows, conversations, start, wins
 from course_lib.runtime import distributed, pick_device
 from course_lib.tokenizers import BPETokenizer
 from course_lib.training import History, TrainingConfig, evaluate, train
 
 STEPS = {"random": 800, "published": 300, "adapter": 600}           # of tuning, by where a model starts and what of it learns
-RATES = {"random": 3e-3, "published": 5e-5, "adapter": 3e-4}
+TUNING_RATES = RATES | {"adapter": 3e-4}
 DPO_RATES = {"random": 2e-4, "published": 5e-6}
 
 
@@ -45,7 +45,7 @@ def low_rank(model: GPT, rank: int, n_new: int) -> None:
 
 
 def run(out: str | Path, *, data: Sequence[str] = CHATS, weights: str | Path | None = None, steps: int | None = None,
-        lora: int | None = None, batch_size: int = 8, evaluate_every: int = 100, device: str | None = None,
+        lora: int | None = None, batch_size: int = BATCH, evaluate_every: int = 100, device: str | None = None,
         precision: str = "float32", seed: int = 0, progress: bool = True) -> Tuned:
     """Tune a small GPT, or GPT-2's weights, on the conversations of `data`; leave model and tokenizer in the folder `out` for `load`.
 
@@ -63,7 +63,8 @@ def run(out: str | Path, *, data: Sequence[str] = CHATS, weights: str | Path | N
         way = "adapter"
         low_rank(model, lora, len(TEMPLATE.words))
     steps = steps or STEPS[way]
-    training = TrainingConfig(steps, RATES[way], min(50, steps), final_lr=RATES[way] / 10, betas=(0.9, 0.95), precision=precision,
+    lr = TUNING_RATES[way]
+    training = TrainingConfig(steps, lr, min(50, steps), final_lr=lr / 10, betas=(0.9, 0.95), precision=precision,
                               evaluate_every=evaluate_every, checkpoint_every=evaluate_every)
     seen, asked = (as_rows(tokenizer, part).rows for part in (chats, held))
     with distributed(device) as context:
@@ -136,7 +137,7 @@ class Preferred(NamedTuple):
 
 
 def prefer(out: str | Path, tuned: str | Path, *, data: str = COMPARISONS[0], steps: int = 100, beta: float = 0.1,
-           batch_size: int = 8, device: str | None = None, seed: int = 0) -> Preferred:
+           batch_size: int = BATCH, device: str | None = None, seed: int = 0) -> Preferred:
     """DPO on the comparisons `data`, from the model in the folder `tuned`; leave the new one in the folder `out`. One process."""
     chosen = pick_device(device)
     sft, tokenizer, settings = load(tuned)
