@@ -14,6 +14,7 @@ PARTS = {                            # published name inside a block: our names,
     "attn.c_proj": ("attention.part.out",),
     "ln_2": ("feed_forward.norm",), "mlp.c_fc": ("feed_forward.part.up",), "mlp.c_proj": ("feed_forward.part.down",),
 }
+HEAD = 64                            # width of a head
 BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")                              # causal masks, no weights
 
 
@@ -22,6 +23,19 @@ def published_names(model: nn.Module) -> dict[str, tuple[str, ...]]:
     blocks = {f"h.{i}.{theirs}.{kind}": tuple(f"blocks.{i}.{name}.{kind}" for name in ours)
               for i in range(len(model.blocks)) for theirs, ours in PARTS.items() for kind in ("weight", "bias")}
     return {theirs: (ours,) for theirs, ours in ENDS.items()} | blocks
+
+
+def published_sizes(path: str | Path) -> dict[str, int]:
+    """The sizes of the model in a published file, as fields of GPTConfig; in every GPT-2 a head is 64 wide. ValueError for other files.
+
+        model = GPT(GPTConfig(**published_sizes("model.safetensors")));  load_gpt2("model.safetensors", model)
+    """
+    shapes = {name.removeprefix("transformer."): tuple(value.shape) for name, value in read_tensors(path).items()}
+    words, places = shapes.get("wte.weight", ()), shapes.get("wpe.weight", ())
+    n_layers = sum(re.fullmatch(r"h\.\d+\.ln_1\.weight", name) is not None for name in shapes)
+    if len(words) != 2 or len(places) != 2 or not n_layers or words[1] % HEAD:
+        raise ValueError(f"{path}: not GPT-2's weights; expected wte.weight and wpe.weight, rows of n · {HEAD} numbers, and layers h.0 …")
+    return {"vocab_size": words[0], "d_model": words[1], "n_heads": words[1] // HEAD, "n_layers": n_layers, "max_len": places[0]}
 
 
 def load_gpt2(path: str | Path, model: nn.Module) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from course_lib.alignment.chat import ChatTemplate, Rendered, Response, dialogue, grow
+from course_lib.alignment.chat import ChatTemplate, Growing, Rendered, Response, Turn, dialogue, grow
 from course_lib.alignment.sft import ResponseBatches
 from course_lib.data.batching import pad
 from course_lib.data.datafiles import cache_folder
@@ -91,7 +91,7 @@ def fit(model: GPT, batches: Batches, steps: int = 750, lr: float = 2e-3, loss: 
     return history
 
 
-def answer(model: GPT, tokenizer: WordTokenizer, asked: Sequence[Instruction], search: Callable[..., Generated] = greedy,
+def answer(model: GPT, tokenizer: Growing, asked: Sequence[Instruction | Turn], search: Callable[..., Generated] = greedy,
            batch_size: int = 100, max_len: int = 40, change: Callable[[list[int]], list[int]] = list) -> list[Response]:
     """What the model says to each instruction, in batches of similar length. search: `greedy`, partial(sample, generator=…), …
 

@@ -53,6 +53,38 @@ def classify(seen: Sequence[Example], asked: Sequence[Example], penalty: float =
         return [classes[i] for i in scores(_bags(asked, id_of)).argmax(1).tolist()]
 
 
+# --- which of two responses is better ----------------------------------------------------------------------------------
+
+def prefer(seen: Sequence[tuple[Words, Words]], asked: Sequence[tuple[Words, Words]], penalty: float = 1.0) -> list[float]:
+    """Bradley & Terry (1952) with a worth for each word: by how much the first of two responses is worth more, for each pair asked.
+
+    Learned from pairs (chosen, rejected), with a penalty of ½ · `penalty` · |w|² on the summed loss.
+    """
+    id_of = {word: i for i, word in enumerate(sorted({word for pair in seen for words in pair for word in words}))}
+    worth = torch.zeros(len(id_of), 1, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([worth], max_iter=200, line_search_fn="strong_wolfe")
+
+    def bags(pairs: Sequence[tuple[Words, Words]]) -> tuple[Tensor, Tensor, Tensor]:
+        found = [[(id_of[word], sign) for words, sign in zip(pair, (1.0, -1.0)) for word in words if word in id_of] for pair in pairs]
+        ids, signs = torch.tensor([one for bag in found for one in bag], dtype=torch.float64).reshape(-1, 2).T
+        return ids.long(), torch.tensor([0, *map(len, found)]).cumsum(0)[:-1], signs.contiguous()
+
+    def margins(ids: Tensor, starts: Tensor, signs: Tensor) -> Tensor:
+        return F.embedding_bag(ids, worth, starts, mode="sum", per_sample_weights=signs).squeeze(1)
+
+    learned = bags(seen)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (-F.logsigmoid(margins(*learned)).sum() + penalty / 2 * worth.square().sum()) / len(seen)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    with torch.no_grad():
+        return margins(*bags(asked)).tolist()
+
+
 # --- a label for each word ---------------------------------------------------------------------------------------------
 
 def tag(seen: Sequence[Example], asked: Sequence[Example]) -> list[tuple[str, ...]]:
