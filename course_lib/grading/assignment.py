@@ -1,6 +1,7 @@
 """What an assignment asks: its exercises with their points, found in the instructor's notebooks."""
 
 import ast
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,16 +25,21 @@ class Asked:
     name: str
     chapter: str = ""
     stub: str = ""
+    check_id: str = ""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Exercises in the order of the notebooks; `prelude[id]` is trusted source that an answer may rely on."""
+    """Exercises in the order of the notebooks; `prelude[id]` is trusted source that an answer may rely on.
+
+    `given` are digests of the cells that are not answers, by which they are known again in a submission.
+    """
 
     name: str
     chapters: tuple[str, ...]
     exercises: tuple[Asked, ...]
     prelude: Mapping[str, str]
+    given: tuple[str, ...] = ()
 
     @property
     def points(self) -> int:
@@ -50,7 +56,8 @@ class Assignment:
         try:
             data = json.loads(text)
             asked = tuple(Asked(**entry) for entry in data["exercises"])
-            return Assignment(str(data["name"]), tuple(data["chapters"]), asked, dict(data["prelude"]))
+            return Assignment(str(data["name"]), tuple(data["chapters"]), asked, dict(data["prelude"]),
+                              tuple(data["given"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"assignment: got no text of ours ({type(error).__name__}: {error})") from None
 
@@ -73,6 +80,11 @@ def cells_of(notebook: Any) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
             yield str(cell.get("cell_type")), source, grading if isinstance(grading, dict) else {}
 
 
+def digest(source: str) -> str:
+    """A short hash of a cell's source that white space does not change."""
+    return hashlib.sha256("".join(source.split()).encode()).hexdigest()[:16]
+
+
 def no_stub(source: str) -> str:
     """For callers that do not care what students start from."""
     return ""
@@ -87,6 +99,7 @@ def of_notebooks(paths: Sequence[Path], stub_of: Callable[[str], str] = no_stub)
     """
     exercises: list[Asked] = []
     prelude: dict[str, str] = {}
+    given: set[str] = set()
     for path in paths:
         earlier: list[str] = []
         answer: tuple[str, str] | None = None
@@ -105,11 +118,12 @@ def of_notebooks(paths: Sequence[Path], stub_of: Callable[[str], str] = no_stub)
                 answer = None
             else:
                 earlier.append(source)
+                given.add(digest(source))
     ids = [asked.id for asked in exercises]
     if twice := {id for id in ids if ids.count(id) > 1}:
         raise ValueError(f"paths: {', '.join(sorted(twice))} is asked twice, expected each exercise once")
     chapters = tuple(path.stem for path in paths)
-    return Assignment("+".join(chapters), chapters, tuple(exercises), prelude)
+    return Assignment("+".join(chapters), chapters, tuple(exercises), prelude, tuple(sorted(given)))
 
 
 def _prelude(pool: Sequence[Binding], *sources: str) -> str:
@@ -129,7 +143,7 @@ def _asked(path: Path, answer: tuple[str, str], check: str, grading: Mapping[str
         raise ValueError(f"{path.name}: {grading.get('grade_id')} has {grading.get('points')} points, expected {points}")
     if name not in bound_names(parsed(python(answer[1]))):
         raise ValueError(f"{path.name}: {answer[0]} does not define {name}, which exercise {id} judges")
-    return Asked(id, answer[0], points, name, path.stem, stub_of(answer[1]))
+    return Asked(id, answer[0], points, name, path.stem, stub_of(answer[1]), str(grading.get("grade_id")))
 
 
 def check_call(source: str) -> tuple[str, str] | None:
