@@ -1,1 +1,1 @@
-"""Release assignments and grade what comes back: student code runs in a sandboxed worker, the judging is done outside it."""
+"""Grading a class: submissions are read as data, answers run in a sandbox, and judging happens outside of it."""
