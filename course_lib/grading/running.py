@@ -231,7 +231,7 @@ def dask(address: str) -> Runner:
         except (OSError, ValueError) as error:
             raise Unavailable(f"no Dask scheduler answers at {address}: {error}") from None
         with client:
-            course, shared = course_version(LIBRARY), client.scatter(settings.as_json(), broadcast=True)
+            course, shared = course_version(LIBRARY), settings.as_json()  # not scattered: that dies with its worker
             futures = {client.submit(on_node, shared, task.as_json(), course, pure=False): task for task in tasks}
             for future in distributed.as_completed(futures):
                 if future.status == "finished":
