@@ -44,11 +44,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Task:
-    """One answer to run: `prelude` is the course's own source, `source` the student's, `name` what to call on the inputs."""
+    """One answer to run: `prelude` is the course's own source, `source` the student's, `name` what to call on the inputs.
+
+    `inputs` is a list of argument dicts, packed by `wire.pack`, and `due` its length.
+    """
 
     name: str
     source: str
-    inputs: Sequence[dict[str, Any]]
+    inputs: tuple[str, list[bytes]]
+    due: int
     prelude: str = ""
     is_function: bool = True
     watched: tuple[str, ...] = ()
@@ -188,7 +192,7 @@ class Isolation:
     def run(self, task: Task, limits: Limits) -> Reply:
         """Run one task. Raises ValueError only if no worker can be started."""
         self.start()
-        inputs, blobs = wire.pack(list(task.inputs))
+        inputs, blobs = task.inputs
         header = {"name": task.name, "source": task.source, "prelude": task.prelude, "inputs": inputs, "alone": self.alone,
                   "is_function": task.is_function, "watched": task.watched, "seconds": limits.seconds,
                   "cpu_seconds": limits.cpu_seconds, "memory": limits.memory}
@@ -196,7 +200,7 @@ class Isolation:
         ended, content = self.box.exchange(request, limits.seconds + GRACE_SECONDS, limits.reply)
         if ended is None:
             self.drop()
-        return read_reply(ended, content, len(task.inputs), limits)
+        return read_reply(ended, content, task.due, limits)
 
 
 def read_reply(ended: dict[str, Any] | None, content: bytes, due: int, limits: Limits) -> Reply:
