@@ -3,7 +3,8 @@
 import os
 import sys
 
-from course_lib.grading.running import Settings, Task, here
+from course_lib.grading.running import sandbox
+from course_lib.grading.tasks import Settings, Task, marks_of
 
 
 def main() -> None:
@@ -11,10 +12,11 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever else is printed is no mark
     settings = Settings.from_json(sys.stdin.readline())
-    for line in sys.stdin:
-        for graded in here([Task.from_json(line)], settings):
-            print(graded.as_json(), file=answers, flush=True)
-        print("end", file=answers, flush=True)
+    with sandbox(settings) as isolated:
+        for line in sys.stdin:
+            for graded in marks_of(Task.from_json(line), settings, isolated):
+                print(graded.as_json(), file=answers, flush=True)
+            print("end", file=answers, flush=True)
 
 
 if __name__ == "__main__":

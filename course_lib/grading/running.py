@@ -1,106 +1,43 @@
-"""Grading many submissions: in this process, in several, or on Dask; what is done is stored at once and not done again."""
+"""Grading many submissions, in this process or in several; what is done is stored at once and not done again."""
 
-import importlib
-import json
 import os
 import queue
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from course_lib.grading.assignment import Assignment
-from course_lib.grading.marking import Mark, mark
-from course_lib.grading.sandbox import isolation
+from course_lib.grading.sandbox import Isolation, isolation
 from course_lib.grading.store import Store, course_version, keys_of
 from course_lib.grading.submissions import Submission
+from course_lib.grading.tasks import Graded, Settings, Task, Unavailable, marks_of
 
 LIBRARY = Path(__file__).resolve().parents[1]
 MODULE = "course_lib.grading.job"
-
-
-class Unavailable(RuntimeError):
-    """Grading cannot go on at all; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What all submissions of a run share."""
-
-    assignment: Assignment
-    seed: int
-    unsandboxed: bool = False
-
-    def as_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps({"assignment": self.assignment.as_json(), "seed": self.seed, "unsandboxed": self.unsandboxed})
-
-    @staticmethod
-    def from_json(text: str) -> "Settings":
-        """The inverse of as_json."""
-        data = json.loads(text)
-        return Settings(Assignment.from_json(data["assignment"]), data["seed"], data["unsandboxed"])
-
-
-@dataclass(frozen=True)
-class Task:
-    """One submission to be marked, without the exercises in `done`."""
-
-    student: str
-    answers: dict[str, str]
-    done: tuple[str, ...] = ()
-
-    def as_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str) -> "Task":
-        """The inverse of as_json."""
-        data = json.loads(text)
-        return Task(data["student"], data["answers"], tuple(data["done"]))
-
-
-@dataclass(frozen=True)
-class Graded:
-    """One mark of one student; or, with `fault`, why this submission could not be marked to its end."""
-
-    student: str
-    mark: Mark | None = None
-    fault: str = ""
-
-    def as_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str) -> "Graded":
-        """The inverse of as_json."""
-        data = json.loads(text)
-        mark = data["mark"] and Mark(**{**data["mark"], "review": tuple(data["mark"]["review"])})
-        return Graded(data["student"], mark, data["fault"])
 
 
 Runner = Callable[[Sequence[Task], Settings], Iterator[Graded]]
 
 
 def grade(submissions: Sequence[Submission], store: Store, settings: Settings, run: Runner,
-          told: Callable[[Graded], None] = lambda graded: None) -> list[Graded]:
+          told: Callable[[Graded], None] = lambda graded: None, began: Callable[[int], None] = lambda done: None) -> list[Graded]:
     """Mark what has not been marked under the same conditions; every mark is stored before the next one is awaited.
 
-    `run` is `here`, `jobs(n)` or `dask(address)`. Returns the submissions that could not be marked to their end.
+    `began` is told how many marks there are already, `told` each new one. `run` is `here`, `jobs(n)` or
+    `cluster.dask(address)`. Returns the submissions that could not be marked to their end.
     """
-    course, tasks, faults = course_version(LIBRARY), [], []
+    course, tasks, faults, kept = course_version(LIBRARY), [], [], 0
     keys = {one.student: keys_of(one, settings.assignment, settings.seed, course) for one in submissions}
     missing = {one.student: one.missing for one in submissions}
     for one in submissions:
         store.enrol(one)
         done = store.done(one.student, keys[one.student])
+        kept += len(done)
         if len(done) < len(settings.assignment.exercises):
             tasks.append(Task(one.student, dict(one.answers), tuple(sorted(done))))
+    began(kept)
     for graded in run(tasks, settings) if tasks else ():
         if graded.mark is None:
             faults.append(graded)
@@ -114,20 +51,24 @@ def grade(submissions: Sequence[Submission], store: Store, settings: Settings, r
 
 def here(tasks: Sequence[Task], settings: Settings) -> Iterator[Graded]:
     """One submission after the other, in this process."""
-    isolated = isolation(settings.unsandboxed)
-    for task in tasks:
-        try:
-            for found in mark(task.answers, settings.assignment, settings.seed, isolated, frozenset(task.done)):
-                if found.id not in task.done:
-                    yield Graded(task.student, found)
-        except Exception as error:  # a fault of ours must not cost the others their marks
-            yield Graded(task.student, fault=f"{type(error).__name__}: {error}"[:300])
+    with sandbox(settings) as isolated:
+        for task in tasks:
+            yield from marks_of(task, settings, isolated)
+
+
+def sandbox(settings: Settings) -> Isolation:
+    """Where answers run. Raises Unavailable with what is then not protected if there is no sandbox to be had."""
+    try:
+        return isolation(settings.unsandboxed)
+    except ValueError as error:
+        raise Unavailable(str(error)) from error
 
 
 def jobs(count: int) -> Runner:
     """A runner on `count` processes, each with a sandboxed worker of its own."""
 
     def run(tasks: Sequence[Task], settings: Settings) -> Iterator[Graded]:
+        sandbox(settings).close()  # say at once that there is none, and not for every submission
         waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
         found: queue.SimpleQueue[Graded | None] = queue.SimpleQueue()
         for task in tasks:
@@ -215,36 +156,3 @@ def _started(settings: Settings) -> subprocess.Popen[str]:
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     process.stdin.write(settings.as_json() + "\n")
     return process
-
-
-def dask(address: str) -> Runner:
-    """A runner on the workers of a Dask scheduler; a submission whose worker dies goes to another one."""
-    try:
-        distributed: Any = importlib.import_module("distributed")
-    except ImportError:
-        raise Unavailable("--scheduler needs Dask, which the course does not install: "
-                          f"{sys.executable} -m pip install distributed") from None
-
-    def run(tasks: Sequence[Task], settings: Settings) -> Iterator[Graded]:
-        try:
-            client = distributed.Client(address, timeout=10, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise Unavailable(f"no Dask scheduler answers at {address}: {error}") from None
-        with client:
-            course, shared = course_version(LIBRARY), client.scatter(settings.as_json(), broadcast=True)
-            futures = {client.submit(on_node, shared, task.as_json(), course, pure=False): task for task in tasks}
-            for future in distributed.as_completed(futures):
-                if future.status == "finished":
-                    yield from map(Graded.from_json, future.result())
-                else:
-                    yield Graded(futures[future].student, fault=f"on Dask: {future.exception()}"[:300])
-                future.release()
-
-    return run
-
-
-def on_node(settings: str, task: str, course: str) -> list[str]:
-    """What a Dask worker runs: one submission. Raises Unavailable if its checkout is not the caller's."""
-    if course_version(LIBRARY) != course:
-        raise Unavailable(f"the course in {LIBRARY.parent} on this node is another version")
-    return [graded.as_json() for graded in here([Task.from_json(task)], Settings.from_json(settings))]

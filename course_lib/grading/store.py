@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS mark (
     number INTEGER PRIMARY KEY, student TEXT NOT NULL, exercise TEXT NOT NULL, key TEXT NOT NULL,
     taken TEXT NOT NULL, points INTEGER NOT NULL, maximum INTEGER NOT NULL, attempted INTEGER NOT NULL,
     message TEXT NOT NULL, misconception TEXT NOT NULL, reason TEXT NOT NULL, review TEXT NOT NULL,
-    seconds REAL NOT NULL) STRICT;
+    seconds REAL NOT NULL, properties TEXT NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS mark_of ON mark (student, exercise, number);
 CREATE TABLE IF NOT EXISTS manual (
     number INTEGER PRIMARY KEY, student TEXT NOT NULL, exercise TEXT NOT NULL, taken TEXT NOT NULL,
@@ -43,6 +43,7 @@ class Marked(Protocol):
     reason: str
     review: tuple[str, ...]
     seconds: float
+    properties: tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Row:
     reason: str
     review: tuple[str, ...]
     seconds: float
+    properties: tuple[tuple[str, int, int], ...] = ()
     manual: float | None = None
     comment: str = ""
 
@@ -117,9 +119,10 @@ class Store:
         """Write one mark: one transaction. Earlier ones stay as history."""
         self.connection.execute(
             "INSERT INTO mark (student, exercise, key, taken, points, maximum, attempted, message, misconception, "
-            "reason, review, seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "reason, review, seconds, properties) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (student, mark.id, key, _now(), mark.points, mark.maximum, mark.attempted, _text(mark.message),
-             _text(mark.misconception), _text(mark.reason), json.dumps(mark.review), mark.seconds))
+             _text(mark.misconception), _text(mark.reason), json.dumps(mark.review), mark.seconds,
+             json.dumps(mark.properties)))
 
     def set_manual(self, entries: Iterable[tuple[str, str, float | None, str]]) -> int:
         """Write (student, exercise, points or None, comment), all or none; how many differ from what was there."""
@@ -142,7 +145,8 @@ class Store:
                 hand = manual.get((row["student"], row["exercise"]))
                 found.append(Row(row["student"], row["exercise"], row["points"], row["maximum"], bool(row["attempted"]),
                                  row["message"], row["misconception"], row["reason"], tuple(json.loads(row["review"])),
-                                 row["seconds"], hand and hand["points"], hand["comment"] if hand else ""))
+                                 row["seconds"], tuple(map(tuple, json.loads(row["properties"]))),
+                                 hand and hand["points"], hand["comment"] if hand else ""))
         return sorted(found, key=lambda row: (row.student.lower(), row.student, place[row.exercise]))
 
     def history(self, student: str, exercise: str) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ from course_lib.grading.files import File, collect
 from course_lib.grading.sources import Binding, bindings, bound_names, free_names, needed, parsed, python
 
 MAX_CELLS = 5_000
+NOT_THERE = "no answer: the cell is not in the notebook"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def answers_in(cells: Sequence[Cell], assignment: Assignment) -> tuple[dict[str,
     for asked in assignment.exercises:
         fits, how = _candidates(cells, asked, assignment)
         if not fits:
-            missing[asked.id] = "no answer: the cell is not in the notebook"
+            missing[asked.id] = NOT_THERE
             continue
         cell = next((c for c in reversed(fits) if _changed(c, asked)), fits[-1])
         notes += [f"{asked.id}: {how}"] if how else []
