@@ -61,11 +61,11 @@ def grade(context: click.Context, submissions: Path, wanted: Sequence[str], seed
             everyone = list(read(submissions, assignment))
             store = Store(out / "grades.db", assignment, seed)
             try:
+                known = {one.student for one in (*everyone, *store.submissions())}
+                by_hand = tables.read_manual(manual.read_bytes(), known, assignment) if manual else []  # before hours of grading
                 runner = dask(scheduler) if scheduler else on_jobs(jobs) if jobs > 1 else here
                 faults = run(everyone, store, Settings(assignment, store.seed, unsandboxed), runner)
-                if manual:
-                    entries = tables.read_manual(manual.read_bytes(), [one.student for one in store.submissions()], assignment)
-                    click.echo(f"{store.set_manual(entries)} changes by hand")
+                store.set_manual(by_hand)
                 write_results(store, assignment, out)
             finally:
                 store.close()
