@@ -12,7 +12,8 @@ from course_lib.exercises.answers import outputs_of
 from course_lib.exercises.spec import Case, Exercise, Verdict
 from course_lib.grading import rules
 from course_lib.grading.assignment import Asked, Assignment
-from course_lib.grading.sandbox import Isolation, Limits, Reply, Task
+from course_lib.grading.replies import Limits, Reply
+from course_lib.grading.sandbox import Isolation, Task
 from course_lib.grading.sources import parsed, python
 
 MULTIPLE = 50  # of the reference's time, which is at least its kind's floor

