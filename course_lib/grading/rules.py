@@ -37,14 +37,14 @@ def review(id: str, tree: ast.Module) -> tuple[str, ...]:
 
         review("5.5", ast.parse("import os\\nnorm = F.layer_norm")) → ("imports os", "uses layer_norm, which is to be written here")
     """
-    names, modules = set(), set()
+    names, quoted, modules = set(), set(), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             names.add(node.id)
         elif isinstance(node, ast.Attribute):
             names.add(node.attr)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
-            names.add(node.value)  # getattr(F, "layer_norm")
+            quoted.add(node.value)  # getattr(F, "layer_norm")
         elif isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -52,8 +52,8 @@ def review(id: str, tree: ast.Module) -> tuple[str, ...]:
             names |= {alias.name for alias in node.names}
     odd = sorted(module for module in modules if module.partition(".")[0] not in USUAL)
     found = [f"imports {module[:60]}" for module in odd]
-    found += [called(name) for name in sorted(names & set(watched(id)))]
-    return (*found, *(f"uses {name}" for name in sorted(names & REACHING)))
+    found += [called(name) for name in sorted((names | quoted) & set(watched(id)))]
+    return (*found, *(f"uses {name}" for name in sorted((names | {name for name in quoted if name.startswith("__")}) & REACHING)))
 
 
 def called(name: str) -> str:

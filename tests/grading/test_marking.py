@@ -196,7 +196,8 @@ def test_time_limits_are_multiples_of_the_references_time(monkeypatch):
     ("import os, subprocess", ("imports os", "imports subprocess")),
     ("from course_lib.blocks import RMSNorm", ("imports course_lib.blocks",)),
     ("eval('1')\nx.__globals__", ("uses __globals__", "uses eval")),
-    ("import torch\nimport numpy as np\nfrom math import sqrt\nsoftmax = torch.softmax", ()),
+    ("getattr(f, '__closure__')", ("uses __closure__",)),
+    ("import torch\nimport numpy as np\nfrom math import sqrt\nsoftmax = torch.softmax\nx = {'open': 'load'}", ()),
 ])
 def test_what_is_found_in_a_syntax_tree(source, found):
     assert rules.review("5.5", ast.parse(source)) == found
