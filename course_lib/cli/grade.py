@@ -88,7 +88,10 @@ def grade(context: click.Context, submissions: Path, wanted: Sequence[str], seed
 def asked_for(wanted: Sequence[str], notebooks: Path, submissions: Path) -> Assignment:
     """The assignment that the options mean; without any, the chapters of which at least one answer was handed in."""
     if len(wanted) == 1 and wanted[0].endswith(".json"):
-        return Assignment.from_json(Path(wanted[0]).read_text(encoding="utf-8"))
+        try:
+            return Assignment.from_json(Path(wanted[0]).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"assignment: cannot read {wanted[0]} ({error.strerror})") from error
     chapters = find_chapters(notebooks)
     if not wanted:
         everything = of_notebooks([chapter.path for chapter in chapters], stub)

@@ -46,11 +46,6 @@ class Card:
         return number(self.row.points)
 
     @property
-    def misconception(self) -> str:
-        """The misconception in words."""
-        return self.row.misconception.replace("_", " ")
-
-    @property
     def texts(self) -> list[str]:
         """What to say: why it could not be judged, or what the judge found."""
         texts = [self.row.reason, self.row.message if self.row.message != self.row.reason else ""]
@@ -106,7 +101,7 @@ def misconceptions(rows: Sequence[Row]) -> list[Mapping[str, str | int]]:
     """Each misconception with how many students have it and one of the messages, the most frequent first."""
     counts = Counter((row.exercise, row.misconception) for row in rows if row.misconception)
     example = {(row.exercise, row.misconception): row.message for row in reversed(rows)}
-    return [{"count": count, "exercise": id, "name": name.replace("_", " "), "example": example[id, name]}
+    return [{"count": count, "exercise": id, "name": name, "example": example[id, name]}
             for (id, name), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 

@@ -80,7 +80,7 @@ def test_no_script_runs_even_if_escaping_failed():
 
 def test_a_students_page_says_what_and_why():
     rows = [row("ada", "3.3", 5, properties=(("first", 5, 5),)),
-            row("ada", "3.1", 2, message="No mask.\nSee row 1.", misconception="no_mask", properties=(("p", 2, 2), ("q", 0, 3))),
+            row("ada", "3.1", 2, message="No mask.\nSee row 1.", misconception="no mask", properties=(("p", 2, 2), ("q", 0, 3))),
             row("ada", "3.2", 0, reason="stopped after 15 seconds", review=("uses open",)),
             row("ada", "3.6", 0, attempted=False), row("ada", "3.4", 1, manual=2.5, comment="nice idea")]
     text = read(pages.student_page(Submission("ada", "x.ipynb", {"3.1": "def f(): ..."}, ("cells moved",)), rows, assignment(), "d"))
@@ -93,7 +93,7 @@ def test_a_students_page_says_what_and_why():
 def test_the_class_page_counts():
     people = [Submission(name, "x", {}, ("odd",) if name == "b" else ()) for name in "abcd"]
     rows = []
-    for name, points, wrong in (("a", 5, ""), ("b", 0, "no_mask"), ("c", 2, "no_mask"), ("d", 0, "other")):
+    for name, points, wrong in (("a", 5, ""), ("b", 0, "no mask"), ("c", 2, "no mask"), ("d", 0, "other")):
         rows += [row(name, id, points if id == "3.1" else 0, misconception=wrong if id == "3.1" else "",
                      message=f"told {name}", attempted=id == "3.1") for id in references() if (name, id) != ("d", "3.5")]
     rows[0] = row("a", "3.3", 0, review=("uses open",))

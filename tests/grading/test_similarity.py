@@ -52,7 +52,8 @@ def own_work(number):
     body = []
     for _ in range(12):
         body += rng.choice([[f"x = {term(2)}"], [f"for i in range({term(1)}):", f"    y = {term(2)}"],
-                            [f"if {term(1)}:", f"    n += {term(1)}"], [f"t = [{term(1)} for e in w if {term(1)}]"], [f"while {term(1)}:", f"    w = {term(2)}"]])
+                            [f"if {term(1)}:", f"    n += {term(1)}"],
+                            [f"t = [{term(1)} for e in w if {term(1)}]"], [f"while {term(1)}:", f"    w = {term(2)}"]])
     return "def align(pairs):\n    " + "\n    ".join(body) + "\n    return t"
 
 
