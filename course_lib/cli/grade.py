@@ -63,6 +63,8 @@ def grade(context: click.Context, submissions: Path, wanted: Sequence[str], seed
             try:
                 known = {one.student for one in (*everyone, *store.submissions())}
                 by_hand = tables.read_manual(manual.read_bytes(), known, assignment) if manual else []  # before hours of grading
+                if unsandboxed:
+                    say(Unsandboxed.protects)
                 runner = dask(scheduler) if scheduler else on_jobs(jobs) if jobs > 1 else here
                 faults = run(everyone, store, Settings(assignment, store.seed, unsandboxed), runner)
                 store.set_manual(by_hand)

@@ -153,6 +153,6 @@ class _Job(threading.Thread):
 def _started(settings: Settings) -> subprocess.Popen[str]:
     variables = {**os.environ, "PYTHONPATH": str(LIBRARY.parent), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "-m", MODULE], env=variables, text=True, encoding="utf-8",
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)  # Ctrl-C is for us
     process.stdin.write(settings.as_json() + "\n")
     return process

@@ -123,6 +123,13 @@ def test_without_a_sandbox_it_says_what_to_do(batch, tmp_path, monkeypatch, caps
     assert result.exit_code == 2 and "--unsandboxed" in result.output + capsys.readouterr().err
 
 
+def test_without_a_sandbox_by_name_it_says_what_is_not_protected(quick, batch, tmp_path, capfd):
+    result = grade(batch, "--assignment", "03", "--out", tmp_path / "out", "--unsandboxed")
+    assert result.exit_code == 0 and "an answer can read and write every file" in result.output + capfd.readouterr().err
+    result = grade(batch, "--assignment", "03", "--out", tmp_path / "out")
+    assert "every file" not in result.output + capfd.readouterr().err
+
+
 def test_who_was_not_graded_to_the_end_is_named(batch, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "here", lambda tasks, settings: iter([Graded(tasks[0].student, fault="boom")]))
     result = grade(batch, "--assignment", "03", "--out", tmp_path / "out")

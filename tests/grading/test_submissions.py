@@ -156,6 +156,11 @@ def test_a_print_or_check_in_the_answer_cell_breaks_nothing():
     assert len(source.split("\n")) == len(references()["3.2"].split("\n")) + 5  # line numbers stay
 
 
+def test_a_call_at_the_top_that_can_run_stays():
+    source = "TABLE = {}\nTABLE.update(scale=2)\nunknown.update(TABLE)\ndef attend_all(q, k, v):\n    return TABLE['scale']"
+    assert works(understood(handed_in(e32=source))[0]["3.2"], "attend_all", 1, 2, 3) == 2
+
+
 def test_the_instructors_own_cells_are_no_answers():
     """A cell of the course that happens to bind a judged name is known again by its text."""
     from course_lib.grading.assignment import Assignment, digest
