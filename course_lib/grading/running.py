@@ -11,7 +11,7 @@ from pathlib import Path
 
 from course_lib.grading.sandbox import Isolation, isolation
 from course_lib.grading.store import Store, course_version, keys_of
-from course_lib.grading.submissions import Submission
+from course_lib.grading.submissions import NOT_THERE, Submission
 from course_lib.grading.tasks import Graded, Settings, Task, Unavailable, marks_of
 
 LIBRARY = Path(__file__).resolve().parents[1]
@@ -43,7 +43,7 @@ def grade(submissions: Sequence[Submission], store: Store, settings: Settings, r
             faults.append(graded)
         else:
             why = missing[graded.student].get(graded.mark.id)
-            mark = replace(graded.mark, reason=why) if why else graded.mark
+            mark = replace(graded.mark, reason=why, attempted=why != NOT_THERE) if why else graded.mark
             store.add(graded.student, mark, keys[graded.student][mark.id])
         told(graded)
     return faults

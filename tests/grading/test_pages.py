@@ -98,7 +98,7 @@ def test_the_class_page_counts():
                      message=f"told {name}", attempted=id == "3.1") for id in references() if (name, id) != ("d", "3.5")]
     rows[0] = row("a", "3.3", 0, review=("uses open",))
     text = read(pages.class_page(people, rows, [Pair("a", "b", 0.91, ("3.1", "3.5"))], assignment(), "today"))
-    for part in ("4 handed in", "1.8 points on average", "1 points in the middle", "3 things to look at", "Not graded to the end d",
+    for part in ("4 handed in", "1.8 points on average", "1 points in the middle", "3 to look at", "Not graded to the end d",
                  "3.1 · Additive attention 35 %", "no mask (2)", "2 3.1 no mask told b", "1 3.1 other told d", "a · 3.3: uses open",
                  "91 % alike in 3.1, 3.5", "odd"):
         assert part in text, part

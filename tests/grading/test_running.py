@@ -10,7 +10,7 @@ from course_lib.grading import cluster, running
 from course_lib.grading.marking import Mark
 from course_lib.grading.running import grade, here, jobs
 from course_lib.grading.store import Store
-from course_lib.grading.submissions import Submission
+from course_lib.grading.submissions import NOT_THERE, Submission
 from course_lib.grading.tasks import Graded, Settings, Task, Unavailable
 from tests.grading.classroom import assignment, references
 
@@ -81,8 +81,12 @@ def test_a_fix_of_the_course_grades_everything_anew_and_keeps_history(store, mon
 
 
 def test_why_an_answer_is_missing_is_told(store):
-    grade([sub("ada", missing=["3.4"])], store, SETTINGS, Marking())
-    assert {row.exercise: row.reason for row in store.rows() if row.reason} == {"3.4": "the cell is gone"}
+    """What cannot be read was attempted, what is not there was not."""
+    grade([sub("ada", missing=["3.4"]), Submission("bob", "x", {}, (), dict.fromkeys(IDS, NOT_THERE))], store, SETTINGS, Marking())
+    rows = {(row.student, row.exercise): row for row in store.rows()}
+    assert (rows["ada", "3.4"].reason, rows["ada", "3.4"].attempted) == ("the cell is gone", True)
+    assert {(row.reason, row.attempted) for row in rows.values() if row.student == "bob"} == {(NOT_THERE, False)}
+    assert {row.reason for row in rows.values() if row.student == "ada"} == {"", "the cell is gone"}
 
 
 def test_lines_of_json_there_and_back():
