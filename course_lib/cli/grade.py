@@ -61,11 +61,11 @@ def grade(context: click.Context, submissions: Path, wanted: Sequence[str], seed
             everyone = list(read(submissions, assignment))
             store = Store(out / "grades.db", assignment, seed)
             try:
+                known = {one.student for one in (*everyone, *store.submissions())}
+                by_hand = tables.read_manual(manual.read_bytes(), known, assignment) if manual else []  # before hours of grading
                 runner = dask(scheduler) if scheduler else on_jobs(jobs) if jobs > 1 else here
                 faults = run(everyone, store, Settings(assignment, store.seed, unsandboxed), runner)
-                if manual:
-                    entries = tables.read_manual(manual.read_bytes(), [one.student for one in store.submissions()], assignment)
-                    click.echo(f"{store.set_manual(entries)} changes by hand")
+                store.set_manual(by_hand)
                 write_results(store, assignment, out)
             finally:
                 store.close()
@@ -88,7 +88,10 @@ def grade(context: click.Context, submissions: Path, wanted: Sequence[str], seed
 def asked_for(wanted: Sequence[str], notebooks: Path, submissions: Path) -> Assignment:
     """The assignment that the options mean; without any, the chapters of which at least one answer was handed in."""
     if len(wanted) == 1 and wanted[0].endswith(".json"):
-        return Assignment.from_json(Path(wanted[0]).read_text(encoding="utf-8"))
+        try:
+            return Assignment.from_json(Path(wanted[0]).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"assignment: cannot read {wanted[0]} ({error.strerror})") from error
     chapters = find_chapters(notebooks)
     if not wanted:
         everything = of_notebooks([chapter.path for chapter in chapters], stub)

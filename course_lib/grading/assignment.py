@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -40,6 +41,7 @@ class Assignment:
     exercises: tuple[Asked, ...]
     prelude: Mapping[str, str]
     given: tuple[str, ...] = ()
+    title: str = ""
 
     @property
     def points(self) -> int:
@@ -57,7 +59,7 @@ class Assignment:
             data = json.loads(text)
             asked = tuple(Asked(**entry) for entry in data["exercises"])
             return Assignment(str(data["name"]), tuple(data["chapters"]), asked, dict(data["prelude"]),
-                              tuple(data["given"]))
+                              tuple(data["given"]), str(data["title"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"assignment: got no text of ours ({type(error).__name__}: {error})") from None
 
@@ -94,36 +96,37 @@ def of_notebooks(paths: Sequence[Path], stub_of: Callable[[str], str] = no_stub)
     """The assignment that instructor's notebooks make together.
 
     `stub_of(source)` says what a student starts from. A prelude holds what reference and stub need, and the
-    imports of PyTorch, NumPy and the standard library that stand above. Raises ValueError for a check without an answer cell
-    before it, an exercise asked twice, and points other than the exercise's own.
+    imports of PyTorch, NumPy and the standard library that stand above. Raises ValueError for a check without an
+    answer cell before it, an exercise asked twice, and points other than the exercise's own.
     """
-    exercises: list[Asked] = []
-    prelude: dict[str, str] = {}
-    given: set[str] = set()
-    for path in paths:
-        earlier: list[str] = []
-        answer: tuple[str, str] | None = None
-        cells = cells_of(json.loads(path.read_text(encoding="utf-8")))
-        for kind, source, grading in cells:
-            if kind != "code":
-                continue
-            if grading.get("solution"):
-                answer = (str(grading.get("grade_id")), source)
-            elif grading.get("grade"):
-                if answer is None:
-                    raise ValueError(f"{path.name}: {grading.get('grade_id')} has no answer cell before it")
-                asked = _asked(path, answer, source, grading, stub_of)
-                exercises.append(asked)
-                prelude[asked.id] = _prelude(bindings(earlier), python(answer[1]), python(asked.stub))
-                answer = None
-            else:
-                earlier.append(source)
-                given.add(digest(source))
+    parts = [_of_notebook(path, stub_of) for path in paths]
+    exercises = tuple(asked for part in parts for asked in part.exercises)
     ids = [asked.id for asked in exercises]
     if twice := {id for id in ids if ids.count(id) > 1}:
         raise ValueError(f"paths: {', '.join(sorted(twice))} is asked twice, expected each exercise once")
-    chapters = tuple(path.stem for path in paths)
-    return Assignment("+".join(chapters), chapters, tuple(exercises), prelude, tuple(sorted(given)))
+    return Assignment("+".join(part.name for part in parts), tuple(part.name for part in parts), exercises,
+                      {id: text for part in parts for id, text in part.prelude.items()},
+                      tuple(sorted({one for part in parts for one in part.given})), "; ".join(part.title for part in parts))
+
+
+def _of_notebook(path: Path, stub_of: Callable[[str], str]) -> Assignment:
+    exercises, prelude, earlier, headings = [], {}, [], [path.stem]
+    answer: tuple[str, str] | None = None
+    for kind, source, grading in cells_of(json.loads(path.read_text(encoding="utf-8"))):
+        if kind != "code":
+            headings += re.findall(r"^# +(.+)$", source, re.MULTILINE)
+        elif grading.get("solution"):
+            answer = (str(grading.get("grade_id")), source)
+        elif grading.get("grade"):
+            if answer is None:
+                raise ValueError(f"{path.name}: {grading.get('grade_id')} has no answer cell before it")
+            asked = _asked(path, answer, source, grading, stub_of)
+            exercises.append(asked)
+            prelude[asked.id] = _prelude(bindings(earlier), python(answer[1]), python(asked.stub))
+            answer = None
+        else:
+            earlier.append(source)
+    return Assignment(path.stem, (path.stem,), tuple(exercises), prelude, tuple(map(digest, earlier)), headings[:2][-1])
 
 
 def _prelude(pool: Sequence[Binding], *sources: str) -> str:

@@ -31,7 +31,7 @@ def dask(address: str) -> Runner:
         with client:
             course, shared = course_version(LIBRARY), settings.as_json()  # not scattered: that dies with its worker
             futures = {client.submit(on_node, shared, task.as_json(), course, pure=False): task for task in tasks}
-            for future in distributed.as_completed(futures):
+            for future in distributed.as_completed(futures, loop=client.loop):
                 if future.status == "finished":
                     yield from map(Graded.from_json, future.result())
                 else:

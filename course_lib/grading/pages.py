@@ -46,11 +46,6 @@ class Card:
         return number(self.row.points)
 
     @property
-    def misconception(self) -> str:
-        """The misconception in words."""
-        return self.row.misconception.replace("_", " ")
-
-    @property
     def texts(self) -> list[str]:
         """What to say: why it could not be judged, or what the judge found."""
         texts = [self.row.reason, self.row.message if self.row.message != self.row.reason else ""]
@@ -77,7 +72,7 @@ def student_page(submission: Submission, rows: Sequence[Row], assignment: Assign
     """What one student gets to read; `rows` are this student's."""
     cards = [Card(row, submission.answers.get(row.exercise, "")) for row in rows]
     return _environment().get_template("student.html").render(
-        name=submission.name or submission.student, assignment=assignment, chapters=_chapters(assignment), date=date,
+        name=submission.name or submission.student, assignment=assignment, date=date,
         points=number(sum(row.points for row in rows)), full=sum(card.level == "full" for card in cards),
         open=sum(not row.attempted for row in rows), cards=cards, notes=submission.notes, source=submission.source)
 
@@ -94,7 +89,7 @@ def class_page(submissions: Sequence[Submission], rows: Sequence[Row], pairs: Se
                  "cells": [_cell(by_student.get(one.student, {}).get(id)) for id in ids]} for one in submissions]
     earned = [points.get(one.student, 0) for one in submissions]
     return _environment().get_template("class.html").render(
-        assignment=assignment, chapters=_chapters(assignment), date=date, footer=footer, students=students,
+        assignment=assignment, date=date, footer=footer, students=students,
         mean=f"{statistics.mean(earned):.1f}" if earned else "–", pairs=pairs, reviews=review_of(rows),
         median=f"{statistics.median(earned):g}" if earned else "–", bins=_bins(earned, assignment.points),
         exercises=[_exercise(id, rows) for id in ids], misconceptions=misconceptions(rows)[:12],
@@ -106,7 +101,7 @@ def misconceptions(rows: Sequence[Row]) -> list[Mapping[str, str | int]]:
     """Each misconception with how many students have it and one of the messages, the most frequent first."""
     counts = Counter((row.exercise, row.misconception) for row in rows if row.misconception)
     example = {(row.exercise, row.misconception): row.message for row in reversed(rows)}
-    return [{"count": count, "exercise": id, "name": name.replace("_", " "), "example": example[id, name]}
+    return [{"count": count, "exercise": id, "name": name, "example": example[id, name]}
             for (id, name), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
@@ -136,11 +131,6 @@ def _bins(earned: Sequence[float], maximum: int) -> list[Mapping[str, str | floa
         found.append({"x": round(i * step + 4, 1), "width": round(step - 8, 1), "y": round(162 - height, 1), "height": height,
                       "middle": round((i + .5) * step, 1), "count": held[i], "label": f"{low}" if low == high else f"{low}–{high}"})
     return found
-
-
-def _chapters(assignment: Assignment) -> str:
-    """"03 bahdanau attention", for people."""
-    return " · ".join(chapter.replace("_", " ") for chapter in assignment.chapters)
 
 
 def _environment() -> Environment:

@@ -131,7 +131,7 @@ class _Job(threading.Thread):
                 graded = Graded.from_json(line)
                 done += [graded.mark.id] if graded.mark else []
                 self.found.put(graded)
-        except OSError:
+        except (OSError, ValueError, KeyError, TypeError):  # a dead process, or one that says nothing sensible
             pass
         self._end()
         return tuple(done), False

@@ -1,7 +1,6 @@
 """Near-identical answers, for a person to look at: token windows that do not see names, weighed by how rare they are."""
 
 import ast
-import keyword
 import math
 import tokenize
 from collections import Counter, defaultdict
@@ -17,8 +16,8 @@ from course_lib.grading.submissions import Submission
 WINDOW = 12  # tokens; a line of a typical answer
 COMMON = 0.1  # windows that more of the class have are the exercise's, not a copy's …
 FEW = 3  # … unless they are this few people
-ENOUGH = 25  # shared rare windows, about two lines and a half
-ALIKE = 0.75  # share of the rarer evidence that two answers have in common
+ALIKE = 0.75  # share of the rare windows that two answers to one exercise have in common
+ENOUGH = 60  # rare windows in common over all such exercises, about eight lines: two lines alike are chance
 
 Window = int  # the hash of its tokens
 
@@ -38,19 +37,20 @@ def similar(submissions: Sequence[Submission], assignment: Assignment) -> list[P
 
     What the stub gives and what many share does not count: a short exercise has few right answers.
     """
-    found: dict[tuple[str, str], list[tuple[str, float]]] = defaultdict(list)
+    found: dict[tuple[str, str], list[tuple[str, float, int]]] = defaultdict(list)
     for asked in assignment.exercises:
         base = set(windows(asked.stub, asked.name))
         sets = {one.student: set(windows(one.answers[asked.id], asked.name)) - base
                 for one in submissions if asked.id in one.answers}
-        for pair, share in _alike(sets).items():
-            found[pair].append((asked.id, share))
-    pairs = [Pair(*pair, max(share for _, share in shares), tuple(id for id, _ in shares)) for pair, shares in found.items()]
+        for pair, (share, count) in _alike(sets).items():
+            found[pair].append((asked.id, share, count))
+    pairs = [Pair(*pair, max(share for _, share, _ in mine), tuple(id for id, _, _ in mine))
+             for pair, mine in found.items() if sum(count for _, _, count in mine) >= ENOUGH]
     return sorted(pairs, key=lambda pair: (-len(pair.exercises), -pair.share, pair.first, pair.second))
 
 
-def _alike(sets: Mapping[str, set[Window]]) -> dict[tuple[str, str], float]:
-    """For each pair that has enough rare windows in common, their weight as a share of the smaller side's."""
+def _alike(sets: Mapping[str, set[Window]]) -> dict[tuple[str, str], tuple[float, int]]:
+    """For each pair whose answers are alike: what is rare and in common as a share of the larger side's weight, and how many windows."""
     holders: dict[Window, list[str]] = defaultdict(list)
     for student, own in sets.items():
         for window in own:
@@ -66,8 +66,8 @@ def _alike(sets: Mapping[str, set[Window]]) -> dict[tuple[str, str], float]:
         for pair in combinations(sorted(holders[window]), 2):
             shared[pair] += worth
             count[pair] += 1
-    found = {pair: worth / max(total[pair[0]], total[pair[1]]) for pair, worth in shared.items() if count[pair] >= ENOUGH}
-    return {pair: share for pair, share in found.items() if share >= ALIKE}
+    shares = {pair: worth / max(total[pair[0]], total[pair[1]]) for pair, worth in shared.items()}
+    return {pair: (share, count[pair]) for pair, share in shares.items() if share >= ALIKE}
 
 
 def windows(source: str, name: str) -> list[Window]:
@@ -84,7 +84,8 @@ def windows(source: str, name: str) -> list[Window]:
         return []
     own = _own_names(tree) | {name}
     tokens = _tokens(tree)
-    return [_numbered(tokens[start:start + WINDOW], own) for start in range(max(len(tokens) - WINDOW + 1, 0))]
+    named = [token in own and before != "." for before, token in zip(["", *tokens], tokens, strict=False)]
+    return [_numbered(tokens[start:start + WINDOW], named[start:start + WINDOW]) for start in range(max(len(tokens) - WINDOW + 1, 0))]
 
 
 def _own_names(tree: ast.Module) -> set[str]:
@@ -118,12 +119,7 @@ def _tokens(tree: ast.Module) -> list[str]:
     return [token.string for token in tokenize.generate_tokens(StringIO(text + "\n").readline) if token.type in kinds]
 
 
-def _numbered(tokens: Sequence[str], own: set[str]) -> Window:
+def _numbered(tokens: Sequence[str], named: Sequence[bool]) -> Window:
     """Own names become their place of first appearance in the window: renaming all of them changes nothing."""
-    places: dict[str, str] = {}
-    found = []
-    for before, token in zip(["", *tokens], tokens, strict=False):
-        if token in own and before != "." and not keyword.iskeyword(token):
-            token = places.setdefault(token, f"#{len(places)}")
-        found.append(token)
-    return hash(tuple(found))
+    places: dict[str, int] = {}
+    return hash(tuple(places.setdefault(token, len(places)) if own else token for token, own in zip(tokens, named, strict=True)))

@@ -4,6 +4,7 @@ import copy
 import functools
 import io
 import json
+import random
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import nbformat
 from course_lib.cli import ROOT
 from course_lib.cli.student import stub, student_edition
 from course_lib.grading.assignment import Assignment, of_notebooks
+from tests.grading import hostile
 
 CHAPTER = ROOT / "notebooks" / "03_bahdanau_attention.ipynb"
 NAME = f"{CHAPTER.stem}.ipynb"
@@ -80,3 +82,32 @@ def zipped(entries: dict[str, bytes | dict]) -> bytes:
         for name, what in entries.items():
             archive.writestr(name, content(what) if isinstance(what, dict) else what)
     return out.getvalue()
+
+
+WRONG = {
+    "3.1": """def additive_attention(query, keys, mask, W, U, v):
+    weights = (torch.tanh((query @ W.T)[:, None] + keys @ U.T) @ v).softmax(-1)
+    return (weights[:, None] @ keys).squeeze(1), weights""",
+    "3.2": "def attend_all(queries, keys, values):\n    return (queries @ keys.mT).softmax(dim=1) @ values",
+    "3.3": "prediction_33 = {'weights': (1/6, 2/6, 3/6), 'doubled': (1/6, 2/6, 3/6)}",
+    "3.4": "def aer(predicted, sure, possible)\n    return 0",
+    "3.5": "def align(pairs):\n    return [{(i, min(i, len(g) - 1)) for i in range(len(e))} for g, e in pairs]",
+    "3.6": "def reverse_within(x, lengths):\n    return x.flip(1)",
+}
+
+
+def class_of(count: int, seed: int = 0) -> bytes:
+    """A Moodle zip of a class: right, wrong and missing answers, and one in twenty who wants points without work."""
+    rng, entries = random.Random(seed), {}
+    for number in range(count):
+        own = dict(references())
+        for id in WRONG:
+            fate = rng.random()
+            if fate < 0.3:
+                own[id] = WRONG[id]
+            elif fate < 0.4:
+                del own[id]
+        if number % 20 == 1:
+            own["3.6"] = rng.choice(list(hostile.FOR_POINTS.values()))
+        entries[f"Student {number}_{1000 + number}_assignsubmission_file_/{NAME}"] = handed_in(own)
+    return zipped(entries)
