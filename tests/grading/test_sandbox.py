@@ -144,9 +144,28 @@ def test_a_lost_worker_is_replaced(box):
     first = box.box.process
     first.kill()
     first.wait()
-    assert run(box, RIGHT).reason == "it stopped the process that was to run it"
     assert points(run(box, RIGHT)) == 2
     assert box.box.process.pid != first.pid
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_an_answer_that_ends_the_worker_gets_one_more_try_and_no_more(box):
+    """It kills the worker and the copy that watches it, as only an answer without a sandbox can."""
+    source = """
+import os
+def reverse_within(x, n):
+    with open(f'/proc/{os.getppid()}/stat') as file:
+        os.kill(int(file.read().rsplit(')', 1)[1].split()[1]), 9)
+    os.kill(os.getppid(), 9)
+    os._exit(0)
+"""
+    started = []
+    honest = box.command
+    box.command = lambda stage: started.append(stage) or honest(stage)
+    box.drop()
+    assert run(box, source).reason == "it stopped the process that was to run it"
+    assert len(started) == 2 and points(run(box, RIGHT)) == 2
+    del box.command
 
 
 def test_unsandboxed_students_have_a_worker_each(box):
