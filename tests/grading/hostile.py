@@ -336,6 +336,12 @@ import ctypes, os
 if ctypes.CDLL(None).ptrace(16, os.getppid() or 1, 0, 0) < 0: raise OSError
 return 'attached'
 """, False),
+    "rights that root has": Reach("""
+import ctypes
+rights = (ctypes.c_uint32 * 6)()
+ctypes.CDLL(None).capget((ctypes.c_uint32 * 2)(0x20080522, 0), rights)
+return [right for right in rights if right] or 1 / 0
+""", None),
     "the kernel's keys": Reach("""
 import ctypes
 if ctypes.CDLL(None).syscall(250, 0, -3, 1) < 0: raise OSError

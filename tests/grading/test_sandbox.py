@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from course_lib.exercises.answers import outputs_of
 from course_lib.grading import frames, sandbox
 from course_lib.grading.replies import Limits, Reply, read_reply
 from course_lib.grading.sandbox import Bubblewrap, Task, Unsandboxed, isolation
-from tests.grading.hostile import RIGHT
+from tests.grading.hostile import REACHES, RIGHT
 
 ROOT = Path(__file__).resolve().parents[2]
 ASKED = exercise("3.6")
@@ -201,7 +202,14 @@ def test_without_namespaces_inside_students_have_a_sandbox_each():
         assert points(run(box, RIGHT)) == 2 and not box.alone
         first = box.box.process.pid
         assert points(run(box, "import os\nos.kill(os.getppid(), 9)\n" + RIGHT)) in (0, 2)
-        assert run(box, "reverse_within = lambda x, n: open('/etc/passwd').read()").outputs[0].status == "raised"
+        for name in ("a file of this machine", "the solutions, as files", "the course, to write", "the network", "the grader, by a signal",
+                     "the grader's memory", "a thread", "memory that no limit counts", "rights that root has"):
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                fillers = {"GRADER": os.getpid(), "PORT": server.getsockname()[1], "COURSE": sandbox.LIBRARY}
+                source = REACHES[name].source
+                for word, value in fillers.items():
+                    source = source.replace(word, str(value))
+                assert run(box, source).outputs[0].status == "raised", name
         box.next_student()
         assert points(run(box, RIGHT)) == 2 and box.box.process.pid != first
 
