@@ -61,10 +61,15 @@ class Box:
         line, _, self.said = self.said.partition(b"\n")
         return _object(line), bytes(reply + self._rest(self.process.stdout, most - len(reply)))
 
-    def last_words(self) -> str:
-        """The last line that a worker wrote which did not start; "" if it wrote none."""
+    def has_ended(self) -> bool:
+        """True if the worker has ended by itself, or does so right now."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(1)
+        return self.process.poll() is not None
+
+    def last_words(self) -> str:
+        """The last line that a worker wrote which did not start; "" if it wrote none."""
+        self.has_ended()
         lines = (self.said + self._rest(self.process.stderr, 1 << 16)).decode(errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else ""
 

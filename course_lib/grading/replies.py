@@ -18,7 +18,7 @@ class Limits:
 
     seconds: float = 30.0
     cpu_seconds: int = 10
-    memory: int = 1 << 30
+    memory: int = 768 << 20
     reply: int = 64 << 20
 
 

@@ -140,6 +140,7 @@ def _run_and_end(header: dict[str, Any], blobs: list[bytes]) -> None:
         if header["alone"]:
             confine.give_up_rights()
         confine.limit(header["memory"], header["cpu_seconds"])
+        confine.refuse_calls()
         content = frames.frame(*answer(header, blobs))
         while content:
             content = content[os.write(REPLY, content):]

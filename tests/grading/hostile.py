@@ -1,6 +1,7 @@
 """The hostile corpus: what an answer cell may try, against points, against limits, and against what it may not reach.
 
-Each answers exercise 3.6, `reverse_within(x, lengths)`. RIGHT is an honest answer to start from.
+Each answers exercise 3.6, `reverse_within(x, lengths)`. RIGHT is an honest answer to start from. They also run without a
+sandbox, perhaps as root: none may do harm that lasts, such as changing mounts, deleting files or signalling strangers.
 """
 
 from dataclasses import dataclass
@@ -325,6 +326,27 @@ if os.fork() == 0:
 return 'forked'
 """, None),
     "a thread": Reach("import threading\nthreading.Thread(target=print).start()\nreturn 'started'", None),
+    "memory that no limit counts": Reach("""
+import ctypes, os
+if ctypes.CDLL(None).shmget(0, 1 << 20, 0o1600) < 0: os.memfd_create('x')
+return 'got'
+""", False),
+    "its parent, as a debugger": Reach("""
+import ctypes, os
+if ctypes.CDLL(None).ptrace(16, os.getppid() or 1, 0, 0) < 0: raise OSError
+return 'attached'
+""", False),
+    "rights that root has": Reach("""
+import ctypes
+rights = (ctypes.c_uint32 * 6)()
+ctypes.CDLL(None).capget((ctypes.c_uint32 * 2)(0x20080522, 0), rights)
+return [right for right in rights if right] or 1 / 0
+""", None),
+    "the kernel's keys": Reach("""
+import ctypes
+if ctypes.CDLL(None).syscall(250, 0, -3, 1) < 0: raise OSError
+return 'joined'
+""", None),
     "a file of a gigabyte": Reach("""
 with open('/tmp/big-GRADER', 'wb') as file:
     import os
@@ -352,8 +374,8 @@ return subprocess.run(['/bin/sh', '-c', 'echo run'], capture_output=True, text=T
     "other processes, by namespaces of its own": Reach("""
 import ctypes, os
 libc = ctypes.CDLL(None)
-libc.unshare(0x10000000 | 0x00020000)
-libc.umount2(b'/proc', 2), libc.mount(b'proc', b'/proc', b'proc', 0, None)
-return [n for n in os.listdir('/proc') if n.isdigit()] or 1 / 0
-""", True),
+if libc.unshare(0x10000000 | 0x00020000): raise OSError  # go on in namespaces of our own, never in this machine's
+libc.mount(b'proc', b'/tmp', b'proc', 0, None)
+return [n for n in os.listdir('/tmp') if n.isdigit()] or 1 / 0
+""", None),
 }

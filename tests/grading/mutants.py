@@ -195,7 +195,8 @@ def render(results: dict[str, dict]) -> str:
         total, rejected = total + changed, rejected + found["rejected"]
         rows.append(f"| {id} | {exercise(id).kind} | {changed} | {found['rejected']} | {found['unchanged']} | {found['date']} |")
         if found["left"]:
-            survivors += [f"- {id}, {len(found['left'])}: {REASONS.get(id, 'no reason known')}", *(f"  - `{text}`" for text in found["left"])]
+            survivors.append(f"- {id}, {len(found['left'])}: {REASONS.get(id, 'no reason known')}")
+            survivors += [f"  - `{text}`" for text in found["left"]]
     return "\n".join([
         "# Mutants of the notebooks' answers", "",
         f"{rejected} of {total} mutants that change an output are rejected ({rejected / total:.1%}), on one core of a machine with "

@@ -38,13 +38,12 @@ def test_the_table_is_of_all_exercises_and_their_sum_is_above_the_bound():
 
 
 def test_a_mutant_differs_in_one_place():
-    source = "def f(x, y):\n    '''Doc 1.'''\n    return x[1:] + 2 * y.sum(dim=0)"
+    source = "def f(x, y):\n    return x[1:] + 2 * y.sum(dim=0)"
     found = list(mutants(source))
     assert len(found) == len(set(found)) and source not in found
     for expected in ("x[1:] - 2 * y.sum(dim=0)", "x[1:] + 2 * y.sum(dim=1)", "x[1:] + 2 * y.sum()", "x[:] + 2 * y.sum(dim=0)",
                      "y[1:] + 2 * y.sum(dim=0)", "x[1:] + 2 * y.mean(dim=0)", "x[1:] + 3 * y.sum(dim=0)", "x[1:]"):
-        assert f"def f(x, y):\n    '''Doc 1.'''\n    return {expected}" in found, expected
-    assert all("Doc 1." in text for text in found)
+        assert f"def f(x, y):\n    return {expected}" in found, expected
 
 
 def test_alike_is_about_values():

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from course_lib.exercises.answers import outputs_of
 from course_lib.grading import frames, sandbox
 from course_lib.grading.replies import Limits, Reply, read_reply
 from course_lib.grading.sandbox import Bubblewrap, Task, Unsandboxed, isolation
-from tests.grading.hostile import RIGHT
+from tests.grading.hostile import REACHES, RIGHT
 
 ROOT = Path(__file__).resolve().parents[2]
 ASKED = exercise("3.6")
@@ -144,9 +145,28 @@ def test_a_lost_worker_is_replaced(box):
     first = box.box.process
     first.kill()
     first.wait()
-    assert run(box, RIGHT).reason == "it stopped the process that was to run it"
     assert points(run(box, RIGHT)) == 2
     assert box.box.process.pid != first.pid
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_an_answer_that_ends_the_worker_gets_one_more_try_and_no_more(box):
+    """It kills the worker and the copy that watches it, as only an answer without a sandbox can."""
+    source = """
+import os
+def reverse_within(x, n):
+    with open(f'/proc/{os.getppid()}/stat') as file:
+        os.kill(int(file.read().rsplit(')', 1)[1].split()[1]), 9)
+    os.kill(os.getppid(), 9)
+    os._exit(0)
+"""
+    started = []
+    honest = box.command
+    box.command = lambda stage: started.append(stage) or honest(stage)
+    box.drop()
+    assert run(box, source).reason == "it stopped the process that was to run it"
+    assert len(started) == 2 and points(run(box, RIGHT)) == 2
+    del box.command
 
 
 def test_unsandboxed_students_have_a_worker_each(box):
@@ -182,7 +202,14 @@ def test_without_namespaces_inside_students_have_a_sandbox_each():
         assert points(run(box, RIGHT)) == 2 and not box.alone
         first = box.box.process.pid
         assert points(run(box, "import os\nos.kill(os.getppid(), 9)\n" + RIGHT)) in (0, 2)
-        assert run(box, "reverse_within = lambda x, n: open('/etc/passwd').read()").outputs[0].status == "raised"
+        for name in ("a file of this machine", "the solutions, as files", "the course, to write", "the network", "the grader, by a signal",
+                     "the grader's memory", "a thread", "memory that no limit counts", "rights that root has"):
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                fillers = {"GRADER": os.getpid(), "PORT": server.getsockname()[1], "COURSE": sandbox.LIBRARY}
+                source = REACHES[name].source
+                for word, value in fillers.items():
+                    source = source.replace(word, str(value))
+                assert run(box, source).outputs[0].status == "raised", name
         box.next_student()
         assert points(run(box, RIGHT)) == 2 and box.box.process.pid != first
 
