@@ -1,5 +1,6 @@
 """Grading many submissions, in this process or in several; what is done is stored at once and not done again."""
 
+import contextlib
 import os
 import queue
 import subprocess
@@ -123,6 +124,8 @@ class _Job(threading.Thread):
         try:
             if self.process is None:
                 self.process = _started(self.settings)
+                if self.stopped:  # stop() came too early to see it
+                    raise OSError
             self.process.stdin.write(task.as_json() + "\n")
             self.process.stdin.flush()
             while (line := self.process.stdout.readline()).endswith("\n"):
@@ -139,8 +142,10 @@ class _Job(threading.Thread):
     def _end(self) -> None:
         process, self.process = self.process, None
         if process is not None:
-            process.kill() if self.stopped else process.stdin.close()
+            with contextlib.suppress(OSError):  # it may be dead already
+                process.stdin.close()
             process.wait()
+            process.stdout.close()
 
     def stop(self) -> None:
         """End the process, in the middle of a submission if need be."""

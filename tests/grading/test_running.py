@@ -139,6 +139,12 @@ def test_a_process_that_always_dies_costs_only_the_rest_of_that_submission(fake,
     assert sorted(f for f in found if f[1]) == expected("ada", "bob", "cy", but=[("ada", id) for id in IDS[place:]])
 
 
+def test_a_process_that_does_not_even_start_ends_the_run_with_faults(fake, monkeypatch):
+    monkeypatch.setattr(running, "MODULE", "tests.grading.there_is_no_such_module")
+    people = [sub(f"s{n}", e31="x" * 200_000) for n in range(3)]       # more than a pipe holds
+    assert sorted(graded(people, 2)) == [(f"s{n}", None, "the grading process died twice on it") for n in range(3)]
+
+
 def test_a_fault_of_ours_is_told_and_the_others_are_graded(fake, store):
     people = [sub("faulty"), sub("bob")]
     faults = grade(people, store, SETTINGS, jobs(2))

@@ -3,6 +3,7 @@
 import ast
 import random
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -77,6 +78,14 @@ def test_what_most_have_or_the_stub_gives_is_no_evidence():
     """Half of the class found the standard solution, the others handed in the stub."""
     stub = next(one.stub for one in assignment().exercises if one.id == "3.5")
     assert similar(class_of({f"s{n}": COPIED if n % 2 else stub for n in range(20)}), assignment()) == []
+
+
+def test_a_long_stub_is_no_evidence():
+    plain = assignment()
+    asked = tuple(replace(one, stub=COPIED) if one.id == "3.5" else one for one in plain.exercises)
+    people = class_of({f"s{n}": own_work(n) for n in range(20)} | {"a": COPIED, "b": COPIED})
+    assert [(pair.first, pair.second) for pair in similar(people, plain)] == [("a", "b")]
+    assert similar(people, replace(plain, exercises=asked)) == []
 
 
 def test_two_lines_alike_are_chance_and_two_exercises_are_not():
