@@ -203,7 +203,7 @@ def test_without_namespaces_inside_students_have_a_sandbox_each():
         first = box.box.process.pid
         assert points(run(box, "import os\nos.kill(os.getppid(), 9)\n" + RIGHT)) in (0, 2)
         for name in ("a file of this machine", "the solutions, as files", "the course, to write", "the network", "the grader, by a signal",
-                     "the grader's memory", "a thread", "memory that no limit counts", "rights that root has"):
+                     "the grader's memory", "memory that no limit counts", "rights that root has"):
             with socket.create_server(("127.0.0.1", 0)) as server:
                 fillers = {"GRADER": os.getpid(), "PORT": server.getsockname()[1], "COURSE": sandbox.LIBRARY}
                 source = REACHES[name].source
