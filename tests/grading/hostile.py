@@ -343,6 +343,7 @@ rights = (ctypes.c_uint32 * 6)()
 ctypes.CDLL(None).capget((ctypes.c_uint32 * 2)(0x20080522, 0), rights)
 return [right for right in rights if right] or 1 / 0
 """, None),
+    "root's name": Reach("import os\nreturn 1 // (os.getuid() == 0)", None),
     "the kernel's keys": Reach("""
 import ctypes
 if ctypes.CDLL(None).syscall(250, 0, -3, 1) < 0: raise OSError
