@@ -210,7 +210,6 @@ class Meta(type):
 """),
     "takes four gigabytes at once": wrong("return torch.zeros(2 ** 29, dtype=torch.float64).sum()"),
     "takes four gigabytes by and by": wrong("a = []\nwhile True: a.append(bytearray(1_000_000))"),
-    "maps four gigabytes that it may share": wrong("import mmap\nm = mmap.mmap(-1, 4 << 30)\nm[0] = m[-1] = 1\nreturn x"),
     "the name is a number": "reverse_within = 3",
     "the name is an object that can be called and lies": """
 class Call:
@@ -326,6 +325,8 @@ if os.fork() == 0:
 return 'forked'
 """, None),
     "a thread": Reach("import threading\nthreading.Thread(target=print).start()\nreturn 'started'", None),
+    "four gigabytes": Reach("return len(bytearray(4 << 30))", False),
+    "four gigabytes that it may share": Reach("import mmap\nreturn len(mmap.mmap(-1, 4 << 30))", False),
     "memory that no limit counts": Reach("""
 import ctypes, os
 if ctypes.CDLL(None).shmget(0, 1 << 20, 0o1600) < 0: os.memfd_create('x')
@@ -342,6 +343,7 @@ rights = (ctypes.c_uint32 * 6)()
 ctypes.CDLL(None).capget((ctypes.c_uint32 * 2)(0x20080522, 0), rights)
 return [right for right in rights if right] or 1 / 0
 """, None),
+    "root's name": Reach("import os\nreturn 1 // (os.getuid() == 0)", None),
     "the kernel's keys": Reach("""
 import ctypes
 if ctypes.CDLL(None).syscall(250, 0, -3, 1) < 0: raise OSError

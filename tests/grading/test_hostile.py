@@ -78,6 +78,7 @@ def test_what_can_be_reached(box, name, tmp_path, listener):
         source = source.replace(word, str(value))
     reply = run(box, source)
     reached = reply.outputs is not None and reply.outputs[0].status == "value"
+    assert reply.reason == ""  # refused at once, not stopped in the end
     if box.alone or reach.open_without is not None:
         assert reached == bool(reach.open_without and not box.alone), reply
     assert (canary.read_text() != "") == (reached and "grade book" in name)

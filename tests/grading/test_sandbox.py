@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,6 +141,14 @@ def test_a_worker_ends_with_the_grader_even_if_that_is_killed():
     assert processes_of(str(stage)) == []
 
 
+def test_one_who_sleeps_is_stopped_and_the_worker_goes_on(box):
+    box.start()
+    first = box.box.process.pid
+    task = Task("reverse_within", "import time\ntime.sleep(60)", PACKED, len(CASES))
+    assert box.run(task, Limits(seconds=0.5)).reason == "stopped after 0.5 seconds"
+    assert points(run(box, RIGHT)) == 2 and box.box.process.pid == first
+
+
 def test_a_lost_worker_is_replaced(box):
     run(box, RIGHT)
     first = box.box.process
@@ -203,7 +212,7 @@ def test_without_namespaces_inside_students_have_a_sandbox_each():
         first = box.box.process.pid
         assert points(run(box, "import os\nos.kill(os.getppid(), 9)\n" + RIGHT)) in (0, 2)
         for name in ("a file of this machine", "the solutions, as files", "the course, to write", "the network", "the grader, by a signal",
-                     "the grader's memory", "a thread", "memory that no limit counts", "rights that root has"):
+                     "the grader's memory", "memory that no limit counts"):
             with socket.create_server(("127.0.0.1", 0)) as server:
                 fillers = {"GRADER": os.getpid(), "PORT": server.getsockname()[1], "COURSE": sandbox.LIBRARY}
                 source = REACHES[name].source
@@ -245,6 +254,13 @@ def test_a_worker_that_stays_silent_is_given_up(monkeypatch):
 # ---------------------------------------------------------------- bytes from anybody
 
 NORMAL_END = {"code": 0, "late": False, "cpu": 0.1}
+
+
+def test_only_plain_data_reaches_the_judge():
+    """What the wire can carry to the worker need not be welcome back."""
+    text, arrays = wire.pack([("value", np.random.default_rng(0), "")])
+    reply = read_reply(NORMAL_END, frames.frame({"outputs": text, "used": []}, arrays), 1, SMALL)
+    assert reply.outputs is None and reply.reason.startswith("what it sent back cannot be read")
 
 
 @given(st.binary(max_size=300))
