@@ -19,6 +19,8 @@ _TABLE = {
     "run": Command("Execute the chapters in order and write out/report.html.", f"{CALL} run 03"),
     "test": Command("Run everything that must pass: library, exercises, notebooks.", f"{CALL} test --quick"),
     "lab": Command("Write the student edition to my_course/ and open JupyterLab on it.", f"{CALL} lab 03"),
+    "release": Command("Write an assignment for students: notebook, README, points.", f"{CALL} release 03"),
+    "grade": Command("Grade what students handed in, in a sandbox.", f"{CALL} grade submissions.zip --assignment 03"),
     "train": Command("Train a recipe on real data, alone or under torchrun.", f"{CALL} train multi30k"),
     "bench": Command("Measure speed and memory beside peers and the machine's ceiling.", f"{CALL} bench gpt --quick"),
     "data": Command("List, download and check the real data sets.", f"{CALL} data fetch multi30k"),

@@ -26,14 +26,18 @@ def edition_files(notebooks: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of each file of the student edition; ValueError names a notebook that cannot."""
     yield "README.md", README.encode()
     for path in sorted(notebooks.glob("*.ipynb")):
-        try:
-            edition = student_edition(nbformat.read(path, as_version=4))
-        except (ValueError, SyntaxError) as error:
-            raise ValueError(f"{path.name}: {error}") from error
-        yield path.name, as_text(edition).encode()
+        yield path.name, edition_of(path).encode()
     for path in sorted((notebooks.parent / "figures").rglob("*")):
         if path.is_file() and path.suffix in (".svg", ".png"):
             yield f"figures/{path.relative_to(notebooks.parent / 'figures').as_posix()}", path.read_bytes()
+
+
+def edition_of(path: Path) -> str:
+    """The student edition of one notebook as the text of its file. Raises ValueError with the notebook's name."""
+    try:
+        return as_text(student_edition(nbformat.read(path, as_version=4)))
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(f"{path.name}: {error}") from error
 
 
 def write_edition(notebooks: Path, folder: Path) -> list[str]:

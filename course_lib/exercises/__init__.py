@@ -4,6 +4,7 @@ A grader draws `exercise.inputs(draws(id, seed))`, sends the args through `wire`
 `answers.outputs_of`, and calls `exercise.judge` on what comes back.
 """
 
+import os
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,12 @@ def verdict(id: str, answer: Any, seed: int | None = None) -> Verdict:
     return asked.judge(cases, outputs_of(answer, [case.args for case in cases], asked.is_function))
 
 
-def check(id: str, answer: Any, seed: int | None = None) -> None:
+def check(id: str, answer: Any, seed: int | None = None) -> int | None:
     """Judge `answer`, a function or (where the exercise asks to predict) a dict, and print the feedback.
 
     Never raises because of the answer: an unattempted or broken one prints a line, and the notebook runs on.
+    Returns nothing, or the points where nbgrader's autograde runs the notebook: it reads them from the cell's output.
     """
-    print(verdict(id, answer, seed))
+    found = verdict(id, answer, seed)
+    print(found)
+    return found.points if os.environ.get("NBGRADER_EXECUTION") == "autograde" else None

@@ -167,6 +167,8 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
     left[0] -= 1
     if left[0] < 0 or depth > MAX_DEPTH:
         raise Refused("the answer is too large or nested too deeply")
+    if kind in (bool, int, float):  # first: most of what is read
+        return _number(value)
     if value is None or value is Ellipsis:
         return None
     if kind in (torch.Tensor, torch.nn.Parameter):
@@ -177,8 +179,6 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
         return _number(value.item())
     if issubclass(kind, str):
         return _text(str.__str__(value))
-    if kind in (bool, int, float):
-        return _number(value)
     if issubclass(kind, dict):
         return {_key(k, left, depth): _plain(v, left, depth + 1) for k, v in dict.items(value)}
     for base in (tuple, list):

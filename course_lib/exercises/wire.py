@@ -12,6 +12,7 @@ import numpy as np
 
 _DTYPES = frozenset(["|b1", "|i1", "|u1", "<i2", "<i4", "<i8", "<u2", "<u4", "<u8", "<f4", "<f8"])
 _CONTAINERS = {"tuple": tuple, "list": list, "set": set}
+_SCALARS = frozenset([type(None), bool, int, float, str])  # the same on both sides, so most of the work is to pass them by
 
 
 def pack(value: Any) -> tuple[str, list[bytes]]:
@@ -44,7 +45,7 @@ def _down(value: Any, arrays: list[bytes]) -> Any:
     for name, kind in _CONTAINERS.items():
         if isinstance(value, kind):
             items = sorted(value, key=repr) if kind is set else value
-            return {name: [_down(item, arrays) for item in items]}
+            return {name: [item if type(item) in _SCALARS else _down(item, arrays) for item in items]}
     if isinstance(value, np.random.Generator) and isinstance(value.bit_generator, np.random.PCG64):
         return {"generator": value.bit_generator.state}
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -68,7 +69,7 @@ def _up(tree: Any, arrays: list[bytes]) -> Any:
         return generator
     if name == "dict":
         return {_up(k, arrays): _up(v, arrays) for k, v in items}
-    return _CONTAINERS[name](_up(item, arrays) for item in items)
+    return _CONTAINERS[name]([item if type(item) in _SCALARS else _up(item, arrays) for item in items])
 
 
 def _array(tree: dict, arrays: list[bytes]) -> np.ndarray:
