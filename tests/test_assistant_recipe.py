@@ -19,6 +19,7 @@ from course_lib.recipes.assistant import (
     TEMPLATE,
     answer,
     ask,
+    ask_whether_there,
     demonstrate,
     fit,
     load,
@@ -150,3 +151,15 @@ def test_kinds_come_in_their_shares():
     counts = Counter(i.kind for i in ask(1000, seed=8))
     share = 1000 / len(KINDS)
     assert all(abs(counts[kind] - share * KINDS.count(kind)) < 60 + 60 * (kind in ("answer", "refuse")) for kind in set(KINDS))
+
+
+def test_a_new_kind_of_question_is_asked_in_known_words_and_the_judge_knows_it():
+    asked = ask_whether_there(60, seed=3)
+    known = {word for i in ask(1500, "train", seed=1) for word in stories.WordTokenizer.split(f"{i.text} {i.reference}")}
+    assert {word for i in asked for word in stories.WordTokenizer.split(i.text)} <= known
+    assert not {i.prompt for i in asked} & {i.prompt for i in ask(1500, "train", seed=1)}
+    assert 15 < sum(i.reference.startswith("Yes.") for i in asked) < 45
+    for i in asked:
+        opposite = {"Yes": "No", "No": "Yes"}[i.reference.partition(".")[0]]
+        assert judge(i, i.reference)[:2] == (1, 1) and judge(i, i.reference).well_formed == 1
+        assert judge(i, f"{opposite}.").true == 0 and judge(i, f"{i.reference.partition('.')[0]}.").true == 1

@@ -103,7 +103,7 @@ def _rounded_wrongly(got: np.ndarray, wanted: np.ndarray, tolerance: float) -> s
     if not tolerance:
         return ""
     decimals = math.floor(-math.log10(tolerance))
-    if (np.abs(wanted) <= 1).all() and _near(got, 100 * wanted, 100 * tolerance):
+    if (np.abs(wanted) <= 1).all() and wanted.any() and _near(got, 100 * wanted, 100 * tolerance):
         return "that is in per cent; asked are shares, between 0 and 1"
     right = np.abs(got - wanted) <= tolerance
     cut = np.trunc(wanted * 10**decimals) / 10**decimals

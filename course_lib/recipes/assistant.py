@@ -1,8 +1,10 @@
 """An assistant for Tinytown, which chapters 12 and 13 share: demonstrations, tuning, answers, and what the judge says of them."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -13,6 +15,7 @@ from course_lib.data.datafiles import cache_folder
 from course_lib.data.tinytown.instructions import Instruction, iterate_instructions
 from course_lib.data.tinytown.judge import POLITE_ENDINGS, POLITE_OPENINGS, judge
 from course_lib.data.tinytown.labeller import Responder
+from course_lib.data.tinytown.parse import parse
 from course_lib.data.tinytown.stories import split_sentences
 from course_lib.generation import Generated, greedy
 from course_lib.losses import next_token_loss
@@ -51,6 +54,27 @@ def ask(n: int, split: str = "train", seed: int = 0, kinds: Sequence[str] = KIND
         raise ValueError(f"split: got {split!r}, expected one of {', '.join(SPLITS)}")
     drawn = iterate_instructions(seed, tuple(kinds), "train" if split == "questions" else split, stories.SETTINGS)
     return list(islice((asked for asked in drawn if split == "unseen" or _is_new(asked) == (split == "questions")), n))
+
+
+def ask_whether_there(n: int, split: str = "test", seed: int = 0) -> list[Instruction]:
+    """A kind of question that is asked nowhere else, in known words: "Is the ball in the kitchen?", as often true as not."""
+    random = Random(seed)
+    drawn = (asked for asked in iterate_instructions(seed, ("answer",), split, stories.SETTINGS) if stories.told_place(asked.question))
+    return [_whether(asked, random) for asked in islice(drawn, n)]
+
+
+def _whether(asked: Instruction, random: Random) -> Instruction:
+    """A question where somebody or something is, asked with a place to be confirmed or not."""
+    full = stories.told_place(asked.question)                                           # Lena is in the kitchen .
+    subject, yes = full[:-5], random.random() < 0.5
+    named = full[-2] if yes else random.choice([place for place in stories.TOWN if place != full[-2]])
+    where = ("at" if named == "market" else "in", "the", named)
+    claim, said = (*subject, "is", *where, "."), (*subject, "is", *([] if yes else ["not"]), *where, ".")
+    first = subject if subject[0] in stories.NAMES else (subject[0].lower(), *subject[1:])
+    answer, join = "Yes" if yes else "No", WordTokenizer.join
+    question = asked.question._replace(kind="yes/no", asked=parse(list(claim)), answer=(answer,), full=parse(list(said)))
+    return replace(asked, detail="answer: whether there", prompt=join(["Is", *first, *where, "?"]), question=question,
+                   reference=f"{answer}. {join(said)}")
 
 
 def _is_new(asked: Instruction) -> bool:

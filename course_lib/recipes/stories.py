@@ -11,6 +11,7 @@ from course_lib.checkpoints import load_checkpoint, save_checkpoint
 from course_lib.data.batching import TextBatches, TokenBatch, collate_texts, pad
 from course_lib.data.datafiles import cache_folder
 from course_lib.data.tinytown import Settings, Story, check_story, parse, questions, stories
+from course_lib.data.tinytown.questions import Question
 from course_lib.data.tinytown.realise import realise
 from course_lib.data.tinytown.settings import PEOPLE, PLACES
 from course_lib.losses import next_token_loss, token_log_probs
@@ -114,9 +115,17 @@ def clozes(story: Story) -> Iterator[Cloze]:
         full = tuple(realise(question.full).en) if question.full is not None else ()
         if question.kind == "who has":
             yield Cloze("who", beginning, tuple((name, *full[1:]) for name in NAMES), NAMES.index(full[0]))
-        elif question.kind == "where" and full[-2] in TOWN and full[-4] in ("in", "at"):
+        elif told_place(question):
             options = tuple((*full[:-4], "at" if place == "market" else "in", "the", place, ".") for place in TOWN)
             yield Cloze("where", beginning, options, TOWN.index(full[-2]))
+
+
+def told_place(question: Question | None) -> tuple[str, ...]:
+    """The words of "Lena is in the kitchen.", the answer to a question where; () for other questions, and places that are no rooms."""
+    if question is None or question.kind != "where" or question.full is None:
+        return ()
+    full = tuple(realise(question.full).en)
+    return full if full[-2] in TOWN and full[-4] in ("in", "at") else ()
 
 
 @torch.no_grad()
