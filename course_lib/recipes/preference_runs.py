@@ -1,7 +1,8 @@
 """What chapter 13 shows of several seeds: the methods beside each other, reward models by number and noise of labels, over-optimisation.
 
-`python3 -m course_lib.recipes.preference_runs methods|rewards|overoptimisation SEEDS` keeps its results with the course after each seed.
-Every seed is an assistant of its own, with demonstrations, comparisons and practice of its own. Minutes a seed on one core: 7, 4, 6.
+`python3 -m course_lib.recipes.preference_runs methods|refusals|rewards|overoptimisation SEEDS` keeps its results with the course after
+each seed. Every seed is an assistant of its own, with demonstrations, comparisons and practice of its own. Minutes a seed on one core: 8,
+3, 3, 5.
 """
 
 import sys
@@ -45,6 +46,7 @@ from course_lib.tokenizers import WordTokenizer
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "methods": {"comparisons": 2000, "noise": 0.1, "ppo_steps": 30, "group_steps": 40, "best_of": (2, 4, 8), "test": 400},
+    "refusals": {"ppo_steps": 30, "test": 400},
     "rewards": {"numbers": (100, 400, 1600), "noises": (0.0, 0.3), "steps": 60, "test": 800},
     "overoptimisation": {"comparisons": 300, "noise": 0.2, "likes": {"!": 0.6}, "lr": 6e-4, "steps": 30, "test": 300},
 }
@@ -104,6 +106,25 @@ def row(test: Sequence[Instruction], after: Sequence[Response], before: Sequence
     return shares | {"wins": [round(value, 4) for value in win_rate(test, after, before)]}
 
 
+def refusals(seed: int) -> dict[str, Any]:
+    """What practice by PPO does to refusing, drawn answers: of questions that a story answers, and of those that it does not."""
+    use = SETTINGS["methods"]
+    sft, tokenizer = tuned(seed)
+    end, practice = assistant.TEMPLATE.marks(tokenizer)["end"], assistant.ask(3000, seed=500 + seed)
+    comparisons = as_ids(tokenizer, compared(sft, tokenizer, use["comparisons"], Labeller(use["noise"], seed=seed), seed=seed))
+    reward, _ = fit_reward(sft, comparisons, seed=seed)
+    policy, _ = by_ppo(sft, reward.score, prompt_batches(tokenizer, practice, 64, use["ppo_steps"], seed), end, seed=seed)
+    test, found = assistant.ask(use["test"], "test", 400 + seed), {}
+    for name, model in (("assistant", sft), ("PPO", policy)):
+        answers = assistant.answer(model, tokenizer, test, partial(sample, generator=torch.Generator().manual_seed(seed)))
+        rows = {kind: [(asked, said.text) for asked, said in zip(test, answers) if asked.kind == kind] for kind in ("answer", "refuse")}
+        refused = {kind: round(float(np.mean(["Sorry" in text for _, text in pairs])), 3) for kind, pairs in rows.items()}
+        found[name] = {"refused, answerable": refused["answer"], "refused, not answerable": refused["refuse"],
+                       "true, answerable": round(float(np.mean([judge(*pair).true for pair in rows["answer"]])), 3)}
+    print(seed, found, flush=True)
+    return {"seed": seed, "refusals": found}
+
+
 def rewards(seed: int) -> dict[str, Any]:
     """Accuracy of reward models on pairs that differ in style and in truth alone, by number of comparisons and by noise."""
     use = SETTINGS["rewards"]
@@ -153,7 +174,7 @@ def watched(score: Score, others: dict[str, Score], curve: list[dict[str, float]
 
 
 if __name__ == "__main__":
-    what = {"methods": methods, "rewards": rewards, "overoptimisation": overoptimisation}[sys.argv[1]]
+    what = {"methods": methods, "refusals": refusals, "rewards": rewards, "overoptimisation": overoptimisation}[sys.argv[1]]
     runs: list[dict[str, Any]] = []
     for number in range(int(sys.argv[2])):
         runs.append(what(number))
