@@ -58,8 +58,11 @@ class Box:
                         reply += part
                     else:
                         self.said += part
-        line, _, self.said = self.said.partition(b"\n")
-        return _object(line), bytes(reply + self._rest(self.process.stdout, most - len(reply)))
+        line, _, after = self.said.partition(b"\n")
+        ended = _object(line)
+        if ended is not None:
+            self.said = after  # any other line stays, to be quoted among the last words
+        return ended, bytes(reply + self._rest(self.process.stdout, most - len(reply)))
 
     def has_ended(self) -> bool:
         """True if the worker has ended by itself, or does so right now."""

@@ -8,18 +8,14 @@ import gc
 import os
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from course_lib.grading import frames
 from course_lib.grading.box import Box
 from course_lib.grading.replies import Limits, Reply, read_reply
+from course_lib.grading.stage import Stage
 
-LIBRARY = Path(__file__).resolve().parents[1]
-HIDDEN = ("exercises", "grading", "cli", "__main__.py", "__pycache__")
-SHOWN = ("exercises/answers.py", "exercises/wire.py", "grading/worker.py", "grading/confine.py", "grading/frames.py")
-NO_CHECK = '"""Empty where answers run, but for a check that says nothing."""\n\n\ndef check(*_):\n    pass\n'
 START_SECONDS, GRACE_SECONDS = 120.0, 5.0
 SYSTEM = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64", "/etc/ld.so.cache")  # shared libraries
 
@@ -48,7 +44,7 @@ class Isolation:
     shared = False  # may one worker serve several students?
     alone: bool = field(default=False, init=False)
     box: Box | None = field(default=None, init=False)
-    stage: Path | None = field(default=None, init=False)
+    stage: Stage | None = field(default=None, init=False)
 
     def command(self, stage: Path) -> list[str]:
         """The command line of a worker that finds the course at `stage`."""
@@ -64,7 +60,7 @@ class Isolation:
         """End the worker and remove what was laid out for it."""
         self.drop()
         if self.stage:
-            shutil.rmtree(self.stage, ignore_errors=True)
+            self.stage.close()
             self.stage = None
 
     def drop(self) -> None:
@@ -82,8 +78,9 @@ class Isolation:
         """Start a worker if none runs. Raises ValueError with what the system said if it cannot."""
         if self.box:
             return
-        self.stage = self.stage or lay_out()
-        self.box = Box(self.command(self.stage), self.stage, environment(self.stage))
+        self.stage = self.stage or Stage()
+        place = self.stage.path
+        self.box = Box(self.command(place), place, environment(place))
         ready, _ = self.box.exchange(b"", START_SECONDS, 0)
         if not (ready and ready.get("ready") is True):
             said = self.box.last_words()
@@ -116,20 +113,6 @@ def environment(stage: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(stage), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1",
             "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg", "LC_ALL": "C.UTF-8",
             "HOME": "/tmp", "MPLCONFIGDIR": "/tmp"}
-
-
-def lay_out() -> Path:
-    """A folder with the course as answers may see it: the library without exercises, grading and commands."""
-    stage = Path(tempfile.mkdtemp(prefix="course-worker-"))
-    stage.chmod(0o755)
-    here = stage / "course_lib"
-    shutil.copytree(LIBRARY, here, ignore=lambda folder, names: [name for name in names if name in HIDDEN])
-    for name in ("exercises", "grading"):
-        (here / name).mkdir()
-        (here / name / "__init__.py").write_text(NO_CHECK)
-    for name in SHOWN:
-        shutil.copy(LIBRARY / name, here / name)
-    return stage
 
 
 class Bubblewrap(Isolation):

@@ -10,7 +10,8 @@ import pytest
 
 from course_lib.exercises import draws, exercise, wire
 from course_lib.grading.replies import Limits
-from course_lib.grading.sandbox import LIBRARY, Task, isolation
+from course_lib.grading.sandbox import Task, isolation
+from course_lib.grading.stage import LIBRARY
 from tests.grading.hostile import FOR_POINTS, HARMLESS, REACHES, RIGHT
 
 LIMITS = Limits(seconds=6, cpu_seconds=1, memory=512 << 20)

@@ -19,6 +19,7 @@ from course_lib.exercises.answers import outputs_of
 from course_lib.grading import frames, sandbox
 from course_lib.grading.replies import Limits, Reply, read_reply
 from course_lib.grading.sandbox import Bubblewrap, Task, Unsandboxed, isolation
+from course_lib.grading.stage import LIBRARY
 from tests.grading.hostile import REACHES, RIGHT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,7 +118,7 @@ def processes_of(text):
 def test_nothing_is_left_when_it_is_closed(kind):
     with kind() as box:
         box.start()
-        stage = box.stage
+        stage = box.stage.path
         assert processes_of(str(stage)) and stage.is_dir()
         points(run(box, RIGHT))
     assert not stage.exists()
@@ -130,15 +131,19 @@ def test_nothing_is_left_when_it_is_closed(kind):
 @NEEDS_BWRAP
 def test_a_worker_ends_with_the_grader_even_if_that_is_killed():
     source = ("import os, signal, sys, time\nfrom course_lib.grading.sandbox import Bubblewrap\nbox = Bubblewrap()\nbox.start()\n"
-              "print(box.stage, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)")
+              "print(box.stage.path, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)")
     ended = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True)
     stage = Path(ended.stdout.strip())
     assert ended.returncode == -9 and stage.is_dir()
     deadline = time.monotonic() + 10
     while processes_of(str(stage)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    shutil.rmtree(stage)
     assert processes_of(str(stage)) == []
+    with Unsandboxed() as first, Unsandboxed() as second:
+        first.start()
+        assert not stage.exists()             # what the killed one left
+        second.start()
+        assert first.stage.path.is_dir()      # in use
 
 
 def test_one_who_sleeps_is_stopped_and_the_worker_goes_on(box):
@@ -214,7 +219,7 @@ def test_without_namespaces_inside_students_have_a_sandbox_each():
         for name in ("a file of this machine", "the solutions, as files", "the course, to write", "the network", "the grader, by a signal",
                      "the grader's memory", "memory that no limit counts"):
             with socket.create_server(("127.0.0.1", 0)) as server:
-                fillers = {"GRADER": os.getpid(), "PORT": server.getsockname()[1], "COURSE": sandbox.LIBRARY}
+                fillers = {"GRADER": os.getpid(), "PORT": server.getsockname()[1], "COURSE": LIBRARY}
                 source = REACHES[name].source
                 for word, value in fillers.items():
                     source = source.replace(word, str(value))
@@ -237,7 +242,7 @@ def test_without_bubblewrap_it_says_what_is_not_protected(monkeypatch):
 
 def test_a_bubblewrap_that_the_system_forbids_is_quoted(monkeypatch, tmp_path):
     program = tmp_path / "bwrap"
-    program.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    program.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nsleep 0.2\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setattr(shutil, "which", lambda name: str(program))
     with pytest.raises(ValueError, match=r"does not start: bwrap: No permissions to create new namespace; .*--unsandboxed"):

@@ -137,12 +137,11 @@ def plain_markdown(book: Notebook, path: Path) -> Iterator[str]:
 
 
 def short_cells(book: Notebook, path: Path) -> Iterator[str]:
-    """A code cell fits on a slide; the solution of an exercise, which no slide shows, on two."""
+    """A code cell fits on a slide."""
     for number, cell in code_cells(book):
         lines = [line for line in cell.source.splitlines() if line.strip()]
-        most = MAXIMUM_LINES * (2 if cell.metadata.get("nbgrader", {}).get("solution") else 1)
-        if len(lines) > most:
-            yield f"code cell {number} has {len(lines)} lines, at most {most} fit"
+        if len(lines) > MAXIMUM_LINES:
+            yield f"code cell {number} has {len(lines)} lines, at most {MAXIMUM_LINES} fit"
 
 
 def exercises(book: Notebook, path: Path, registry: Mapping) -> Iterator[str]:

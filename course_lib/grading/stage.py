@@ -1,0 +1,45 @@
+"""What a worker finds on disk: the course without its judges, in a folder that goes with the grader that laid it out."""
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from course_lib.cli.process import Busy, lock
+
+LIBRARY = Path(__file__).resolve().parents[1]
+HIDDEN = ("exercises", "grading", "cli", "__main__.py", "__pycache__")
+SHOWN = ("exercises/answers.py", "exercises/wire.py", "grading/worker.py", "grading/confine.py", "grading/frames.py")
+NO_CHECK = '"""Empty where answers run, but for a check that says nothing."""\n\n\ndef check(*_):\n    pass\n'
+PREFIX = "course-worker-"
+
+
+class Stage:
+    """A folder with the course as answers may see it: the library without exercises, grading and commands."""
+
+    def __init__(self) -> None:
+        sweep()
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.held = contextlib.ExitStack()
+        self.held.enter_context(lock(self.path / "new", wait=False))  # until close, or until this process has ended
+        (self.path / "new").rename(self.path / "lock")  # only now, locked, may a sweep see it
+        self.path.chmod(0o755)
+        here = self.path / "course_lib"
+        shutil.copytree(LIBRARY, here, ignore=lambda folder, names: [name for name in names if name in HIDDEN])
+        for name in ("exercises", "grading"):
+            (here / name).mkdir()
+            (here / name / "__init__.py").write_text(NO_CHECK)
+        for name in SHOWN:
+            shutil.copy(LIBRARY / name, here / name)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.held.close()
+
+
+def sweep() -> None:
+    """Remove what killed graders left; what is in use is locked, and what is another user's cannot be opened."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/lock"):
+        with contextlib.suppress(OSError, Busy), lock(left, wait=False):
+            shutil.rmtree(left.parent, ignore_errors=True)
