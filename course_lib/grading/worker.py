@@ -62,8 +62,9 @@ def serve() -> None:
         code = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
         if code == ENDED:
             return
-        if code:  # without a sandbox an answer may have killed the copy that watched it
+        if code:  # an answer may have killed the copy that watched it, where it is not alone; it may still be writing, too
             _say({"code": 1, "late": False, "cpu": 0.0})
+            return
 
 
 def _can_be_alone() -> bool:

@@ -16,7 +16,7 @@ from course_lib.grading.replies import Reply
 from course_lib.grading.sandbox import Isolation, Unsandboxed
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
-SLOW = {"5.7": "trains a Transformer", "3.5": "ten seconds on a busy core"}  # their solutions run with the slow tests
+SLOW = {"5.7": "trains a Transformer"}  # their solutions run with the slow tests
 SEED = 4
 
 
