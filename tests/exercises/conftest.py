@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from course_lib.exercises import draws, exercise
+from course_lib.exercises import draws, exercise, judging
 from course_lib.exercises.answers import outputs_of
 
 SEEDS = (None, 11, 12, 13)  # the public draws and three secret ones
@@ -31,6 +31,22 @@ def judge():
         return asked.judge(cases, outputs_of(answer, [case.args for case in cases], asked.is_function))
 
     return judged
+
+
+ORIGINAL, RUN = judging.run, {}
+
+
+@pytest.fixture(autouse=True)
+def run_once(monkeypatch):
+    """What the judge's own answers give on a drawn case is computed once for all tests of a process."""
+
+    def run(function, case, widen=False):
+        key = function, id(case), widen
+        if key not in RUN:
+            RUN[key] = case, ORIGINAL(function, case, widen)  # with the case, so that its id is not given again
+        return RUN[key][1]
+
+    monkeypatch.setattr(judging, "run", run)
 
 
 @pytest.fixture(params=SEEDS, ids=lambda seed: "public" if seed is None else f"secret {seed}")

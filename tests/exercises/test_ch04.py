@@ -1,8 +1,8 @@
 """Chapter 04: right answers of several makes accepted, named wrong ones rejected with their message."""
 
-import functools
 import itertools
 import math
+from functools import partial as of
 
 import numpy as np
 import pytest
@@ -90,10 +90,6 @@ def attend_turned(query, key, value, mask):
 def added(scores, query, key, value, mask):
     scores = scores / query.shape[-1] ** 0.5
     return scores if mask is None else scores + mask
-
-
-def of(function, **changes):
-    return functools.partial(function, **changes)
 
 
 # ---------------------------------------------------------------- 4.3 masked_weights

@@ -1,9 +1,9 @@
 """Chapter 05: right answers of several makes accepted, named wrong ones rejected with their message."""
 
-import functools
 import itertools
 import math
 from collections import Counter, defaultdict
+from functools import partial as of
 
 import numpy as np
 import pytest
@@ -19,11 +19,6 @@ from course_lib.generation import greedy
 from course_lib.losses import seq2seq_loss
 from course_lib.models.transformer import Transformer, TransformerConfig
 from course_lib.training import TrainingConfig, train
-
-
-def of(function, **changes):
-    return functools.partial(function, **changes)
-
 
 # ---------------------------------------------------------------- 5.1 positional
 

@@ -1,6 +1,6 @@
 """What a first reader tripped over: mistakes that a message has to name, messages that must not mislead."""
 
-import functools
+from functools import partial as of
 
 import pytest
 import torch
@@ -81,10 +81,6 @@ def reversed_in_place(x, lengths):
     for row, n in zip(x, lengths, strict=True):
         row[:n] = row[:n].flip(0)
     return x
-
-
-def of(function, **changes):
-    return functools.partial(function, **changes)
 
 
 WRONG = {
