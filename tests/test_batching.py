@@ -49,7 +49,7 @@ def test_pad_fills_up_to_the_longest():
 
 
 def test_the_mask_follows_lengths_not_ids():
-    ids, mask = pad([[0, 0], [0]])                                      # a real 0 is a real id
+    _, mask = pad([[0, 0], [0]])                                        # a real 0 is a real id
     assert mask.tolist() == [[True, True], [True, False]]
 
 

@@ -98,7 +98,7 @@ def test_tied_weights_are_stored_once_and_stay_tied(tmp_path):
     net, _ = trained()
     save_checkpoint(tmp_path / "x", net)
     with safe_open(tmp_path / "x", framework="pt") as file:
-        assert {k for k in file.keys() if k.startswith("model.")} == {
+        assert {k for k in file.keys() if k.startswith("model.")} == {  # noqa: SIM118  a file of safetensors is no dict
             "model.embed.weight", "model.out.bias", "model.narrow", "model.wide", "model.seen"}
     other = Net()
     load_checkpoint(tmp_path / "x", other)
@@ -255,7 +255,7 @@ def test_weights_that_do_not_fit_are_listed_and_nothing_is_copied(tmp_path):
 
 def test_many_misfits_are_counted(tmp_path):
     save_checkpoint(tmp_path / "x", Other(a=(1,)))
-    with pytest.raises(ValueError, match="b0 missing; b1 missing; .*; and 4 more$"):
+    with pytest.raises(ValueError, match=r"b0 missing; b1 missing; .*; and 4 more$"):
         load_checkpoint(tmp_path / "x", Other(**{f"b{i}": (1,) for i in range(8)}))
 
 

@@ -160,5 +160,5 @@ def test_a_break_in_the_graph_would_be_noticed():
     class Peeks(torch.nn.Module):
         def forward(self, x):
             return x + 1 if x.sum().item() > 0 else x
-    with pytest.raises(Exception, match="(?i)graph break|data-dependent|Unsupported"):
+    with pytest.raises(Exception, match=r"(?i)graph break|data-dependent|Unsupported"):
         torch.compile(Peeks(), fullgraph=True, backend="eager")(torch.ones(2))

@@ -1,7 +1,6 @@
 """The ladder on tiny Shakespeare: rungs change what they say, a run is repeatable and fairly timed, the kept result is whole and true."""
 
 import math
-import statistics
 
 import numpy as np
 import pytest

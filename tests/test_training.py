@@ -200,7 +200,7 @@ def test_a_gradient_that_is_no_number_stops_the_run_too(tmp_path):
         loss, n = squares(model, batch)
         return loss + (model.bias.sum() * 0).abs().sqrt(), n            # value 0, derivative NaN
     model = linear()
-    with pytest.raises(ValueError, match="the gradient of step 0 is (nan|inf)"):
+    with pytest.raises(ValueError, match=r"the gradient of step 0 is (nan|inf)"):
         train(model, RowBatches(), root_of_zero, CONFIG, checkpoint=tmp_path / "x")
     assert all(p.isfinite().all() for p in model.parameters()) and not (tmp_path / "x").exists()
 

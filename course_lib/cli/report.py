@@ -69,7 +69,8 @@ class Result:
     @staticmethod
     def from_json(data: Mapping) -> "Result":
         """The inverse of as_json."""
-        outcomes = [Outcome(*(o[name] for name in ("name", "value", "low", "high", "ok")), o.get("headline", False)) for o in data["outcomes"]]
+        outcomes = [Outcome(*(o[name] for name in ("name", "value", "low", "high", "ok")), o.get("headline", False))
+                    for o in data["outcomes"]]
         error = Failure(**data["error"]) if data["error"] else None
         return Result(**{**data, "outcomes": outcomes, "error": error})
 

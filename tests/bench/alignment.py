@@ -3,8 +3,9 @@
     python tests/bench/alignment.py [--quick] [--threads N] [--only dpo]
 
 2 layers, 64 wide, 4 heads, 135 words; prompts of 12 tokens, responses of up to 16; no dropout, float32, AdamW, gradients clipped to 1.
-A step of SFT is one batch of 16 texts with the loss on the responses. A step of DPO is one batch of 16 pairs, read by the policy and by the reference. A step of the group method is 8 prompts × 8 responses:
-sampling them, scoring, the reference, one update. Logging is off at TRL, and no activation is computed twice. Both run in one process,
+A step of SFT is one batch of 16 texts with the loss on the responses. A step of DPO is one batch of 16 pairs, read by the policy and by
+the reference. A step of the group method is 8 prompts × 8 responses: sampling them, scoring, the reference, one update. Logging is off
+at TRL, and no activation is computed twice. Both run in one process,
 turn by turn, another one first each time; the first step of a turn is not counted.
 
 Wanted: SFT and DPO ≥ 2.0 × TRL, the group method ≥ 1.6 ×.

@@ -170,10 +170,8 @@ def noun_phrase(det: str, adjectives: tuple[str, ...], word: str, plural: bool) 
         de = (*inflected, german_noun(noun, plural, case))
         de = (german_determiner(det, gender, case), *de) if det else de
         cases.append(Phrase(en, de, identity(len(en))))
-    if "person" in noun.tags and not plural:
-        pronoun = "he" if noun.gender == "m" else "she"
-    else:
-        pronoun = "they" if plural else "it." + gender
+    person = "he" if noun.gender == "m" else "she"
+    pronoun = "they" if plural else person if "person" in noun.tags else "it." + gender
     kind = "indef" if det in ("a", "no", "") else "def"
     key, agreement = ("noun", det, adjectives, word, plural), "3p" if plural else "3s"
     return NP(key, tuple(cases), agreement, gender, pronoun, kind, len(en) - 1)

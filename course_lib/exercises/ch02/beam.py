@@ -103,7 +103,7 @@ _ORDER = "The right continuations in the wrong order: sort them, best first."
 WRONGS = (
     Wrong("best of each beam", _greedy_beams, _greedy_message),
     Wrong(
-        "best of each beam, unsorted",
+        "best of each beam",
         lambda s, p: (s + p.max(1).values, torch.arange(len(s)), p.argmax(1)),
         _greedy_message,
     ),

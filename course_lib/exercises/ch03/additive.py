@@ -42,10 +42,23 @@ def _additive_case(
         for name, shape in shapes.items()
     }
     mask = np.arange(longest) < np.array(lengths)[:, None]
-    scores = np.tanh((args["query"] @ args["W"].T)[:, None] + args["keys"] @ args["U"].T) @ args["v"] * mask
+    scores = _scores(args) * mask
     args["v"] *= largest / scores.flat[np.abs(scores).argmax()]
     order = ("query", "keys", "mask", "W", "U", "v")
     return Case(group, {name: mask if name == "mask" else args[name] for name in order}, note)
+
+
+def _scores(args: dict[str, np.ndarray]) -> np.ndarray:
+    return np.tanh((args["query"] @ args["W"].T)[:, None] + args["keys"] @ args["U"].T) @ args["v"]
+
+
+def _outshone(rng: np.random.Generator) -> Case:
+    """Large scores, and a row whose only word would get exactly 0 beside its padding in float32."""
+    while True:
+        case = _additive_case(rng, "hard", (5, 3, 1), LARGE, largest=120)
+        word, *padding = _scores(case.args)[2]
+        if max(padding) - word > 110:  # exp(−104) is below the smallest float32
+            return case
 
 
 def draw(rng: np.random.Generator) -> list[Case]:
@@ -57,7 +70,7 @@ def draw(rng: np.random.Generator) -> list[Case]:
         _additive_case(rng, "padding", (3, 6, 1, 4), "all widths equal", square=True),
         _additive_case(rng, "empty", (4, 0, 2), "a row with no word at all"),
         _additive_case(rng, "hard", (1,), "one sentence of one word"),
-        _additive_case(rng, "hard", (5, 3), LARGE, largest=120),
+        _outshone(rng),
         _additive_case(rng, "hard", (4, 6, 2), "float64, not contiguous", dtype="float64", layout="F"),
     ]
 
@@ -106,6 +119,11 @@ def _normalised_then_masked(scores, mask):
     return scores.softmax(1) * mask
 
 
+def _renormalised(scores, mask):
+    weights = scores.softmax(1) * mask
+    return weights / weights.sum(1, keepdim=True)
+
+
 def _zero_score(scores, mask):
     return (scores * mask).softmax(1)
 
@@ -144,6 +162,11 @@ def _batch_message(case: Case, got: Arrays, expected: Arrays) -> str:
         f"{number(got[1][0].sum())}. The words of one sentence compete: dim 1."
     )
 
+
+_RENORMALISED = (
+    "You mask after the softmax and divide by the new sum. Where padding takes all the weight that sum is 0, and "
+    "always in a row without a word: mask the scores with −∞ before the softmax."
+)
 
 WRONGS = (
     Wrong(
@@ -191,12 +214,8 @@ WRONGS = (
         "exp of a large score overflows. Take off the row's maximum first, as softmax does; nothing else "
         "changes.",
     ),
-    Wrong(
-        "masked, then renormalised",
-        _additive_with(lambda s, m: (w := s.softmax(1) * m) / w.sum(1, keepdim=True)),
-        "You mask after the softmax and divide by the new sum. Where padding takes all the weight that sum "
-        "is 0, and always in a row without a word: mask the scores with −∞ before the softmax.",
-    ),
+    Wrong("masked, then renormalised", _additive_with(_renormalised), _RENORMALISED),
+    Wrong("masked, then renormalised", _additive_with(lambda s, m: _renormalised(s, m).nan_to_num()), _RENORMALISED),
     Wrong(
         "tanh of the score",
         _additive_with(energy=lambda q, k, W, U, v: torch.tanh(((q @ W.T)[:, None] + k @ U.T) @ v)),

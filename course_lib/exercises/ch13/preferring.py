@@ -102,7 +102,8 @@ WRONGS = (
     Wrong("reference of one", _with(lambda c, r, c0, r0: c - c0 - r), f"The rejected answer's reference plays no part. {_REWARD}"),
     Wrong("reference of one", _with(lambda c, r, c0, r0: c - (r - r0)), f"The chosen answer's reference plays no part. {_REWARD}"),
     Wrong("reference added", _with(lambda c, r, c0, r0: (c + c0) - (r + r0)), f"The references are added. {_REWARD}"),
-    Wrong("policy and reference exchanged", _with(lambda c, r, c0, r0: (c0 - c) - (r0 - r)), f"A sign is turned round: policy less reference, chosen less rejected. {_REWARD}"),
+    Wrong("policy and reference exchanged", _with(lambda c, r, c0, r0: (c0 - c) - (r0 - r)),
+          f"A sign is turned round: policy less reference, chosen less rejected. {_REWARD}"),
     Wrong("reference alone", _with(lambda c, r, c0, r0: c0 - r0), f"The policy plays no part: nothing could be learned. {_REWARD}"),
     Wrong(
         "both added",
