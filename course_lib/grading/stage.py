@@ -1,11 +1,10 @@
 """What a worker finds on disk: the course without its judges, in a folder that goes with the grader that laid it out."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
-
-from course_lib.cli.process import Busy, lock
 
 LIBRARY = Path(__file__).resolve().parents[1]
 HIDDEN = ("exercises", "grading", "cli", "__main__.py", "__pycache__")
@@ -20,8 +19,8 @@ class Stage:
     def __init__(self) -> None:
         sweep()
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self.held = contextlib.ExitStack()
-        self.held.enter_context(lock(self.path / "new", wait=False))  # until close, or until this process has ended
+        self.held = os.open(self.path / "new", os.O_CREAT | os.O_RDWR, 0o600)
+        _lock(self.held)  # until close, or until this process has ended
         (self.path / "new").rename(self.path / "lock")  # only now, locked, may a sweep see it
         self.path.chmod(0o755)
         here = self.path / "course_lib"
@@ -35,11 +34,18 @@ class Stage:
     def close(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
-        self.held.close()
+        os.close(self.held)
 
 
 def sweep() -> None:
     """Remove what killed graders left; what is in use is locked, and what is another user's cannot be opened."""
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/lock"):
-        with contextlib.suppress(OSError, Busy), lock(left, wait=False):
+        with contextlib.suppress(OSError), open(left, "r+b") as lock:
+            _lock(lock.fileno())
             shutil.rmtree(left.parent, ignore_errors=True)
+
+
+def _lock(file: int) -> None:
+    """Take the lock of an open file, or raise BlockingIOError."""
+    import fcntl  # not on Windows, where nothing is graded
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
