@@ -10,6 +10,7 @@ from course_lib.grading.store import Row
 from course_lib.grading.submissions import Submission
 
 MANUAL = ("student", "exercise", "points", "comment")
+NEVER = "-"  # Moodle's word for no date; alone it is no formula
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "|", "%")
 
 
@@ -19,7 +20,7 @@ def defused(text: str) -> str:
         defused("=1+1") == "'=1+1"
     """
     bare = text.lstrip(" '\u00a0")
-    return f"'{text}" if bare.startswith(_FORMULA) or text.startswith("'") else text
+    return text if text == NEVER else f"'{text}" if bare.startswith(_FORMULA) or text.startswith("'") else text
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -59,11 +60,15 @@ def totals(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def moodle(rows: Sequence[Row], submissions: Sequence[Submission], assignment: Assignment) -> str:
-    """The columns of Moodle's offline grading worksheet, for those whose files came from Moodle; else ""."""
+    """Moodle's offline grading worksheet, for those whose files came from Moodle; else "".
+
+    Its importer finds columns by their English names and takes no file without the identifier, the grade and when it was modified.
+    """
     mine, points = [one for one in submissions if one.platform == "moodle"], totals(rows)
-    body = [(f"Participant {one.number}", one.name, number(points.get(one.student, 0)), assignment.points,
+    body = [(f"Participant {one.number}", one.name, number(points.get(one.student, 0)), assignment.points, NEVER,
              feedback([row for row in rows if row.student == one.student])) for one in mine]
-    return table(("Identifier", "Full name", "Grade", "Maximum Grade", "Feedback comments"), body) if mine else ""
+    header = ("Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments")
+    return table(header, body) if mine else ""
 
 
 def canvas(rows: Sequence[Row], submissions: Sequence[Submission], assignment: Assignment) -> str:

@@ -178,11 +178,22 @@ def test_grades_and_the_columns_of_the_platforms(store):
     assert grades[1] == ["'=Ada (1)", "3.3", "0", "5", "line break"]
     assert ["cy", "3.1", "2.5", "5", "by hand: =HYPERLINK(1)"] in grades
     moodle = table_of(tables.moodle(rows, people, assignment()))
-    assert moodle[1][:4] == ["Participant 1", "'=Ada", "3", "21"] and len(moodle) == 2
+    assert moodle[1][:5] == ["Participant 1", "'=Ada", "3", "21", "-"] and len(moodle) == 2
     canvas = table_of(tables.canvas(rows, people, assignment()))
     assert canvas[0] == ["Student", "ID", "Section", assignment().name] and canvas[1][0] == "    Points Possible"
     assert canvas[2] == ["bob", "2", "", "3"] and len(canvas) == 3
     assert tables.moodle(rows, people[1:], assignment()) == "" == tables.canvas(rows, people[:1], assignment())
+
+
+def test_moodle_finds_the_columns_without_which_it_takes_no_grades(store):
+    """Moodle's mod/assign/feedback/offline/importgradeslib.php, init(): recordid, grade and lastmodifiedgrade as its English pack says."""
+    one = sub("Ada (17)", name="Ada", number="17", platform="moodle")
+    for id in IDS:
+        store.add(one.student, mark(id), "k")
+    (row,) = csv.DictReader(io.StringIO(tables.moodle(store.rows(), [one], assignment())))
+    assert {"Identifier", "Grade", "Last modified (grade)"} <= set(row)
+    assert row["Identifier"].removeprefix("Participant ") == "17"      # next() cuts the English word for a hidden user off
+    assert float(row["Grade"]) == 6 and row["Last modified (grade)"] == "-"
 
 
 def test_what_is_to_be_reviewed_comes_back_as_manual_points(store):
