@@ -18,6 +18,7 @@ from course_lib.cli.student import stub
 from course_lib.grading import pages, tables
 from course_lib.grading.assignment import Assignment, of_notebooks
 from course_lib.grading.cluster import dask
+from course_lib.grading.handback import canvas_zip, moodle_zip
 from course_lib.grading.running import Runner, here
 from course_lib.grading.running import grade as grade_all
 from course_lib.grading.running import jobs as on_jobs
@@ -49,7 +50,7 @@ def grade(context: click.Context, submissions: Path, wanted: Sequence[str], seed
     """Grade SUBMISSIONS: a folder, a notebook, or the zip in which Moodle or Canvas hands them out.
 
     Answers run in a sandbox on secret inputs and are judged outside of it. In --out: grades.csv, columns for Moodle and Canvas,
-    class.html, a feedback page for each student, review.csv with what somebody should look at, and grades.db, which remembers:
+    class.html, a feedback page for each student and zips of them to upload, review.csv with what somebody should look at, and grades.db, which remembers:
     the same command, started again, goes on where it was stopped, and grades anew only what has changed.
 
     Ends with exit code 1 if a submission could not be graded to its end.
@@ -130,9 +131,11 @@ def write_results(store: Store, assignment: Assignment, out: Path) -> None:
     texts = {"assignment.json": assignment.as_json(), "grades.csv": tables.grades(rows), "review.csv": tables.to_review(rows),
              "moodle.csv": tables.moodle(rows, everyone, assignment), "canvas.csv": tables.canvas(rows, everyone, assignment),
              "class.html": pages.class_page(everyone, rows, pairs, assignment, date, f"seed of the secret inputs: {store.seed}")}
-    for one in everyone:
-        mine = [row for row in rows if row.student == one.student]
-        texts[f"feedback/{pages.page_name(one.student)}"] = pages.student_page(one, mine, assignment, date)
-    for name, text in texts.items():
-        if text:
-            write_whole(out / name, text.encode("utf-8", "replace"))
+    files = {name: text.encode("utf-8-sig" if name in tables.FOR_PEOPLE else "utf-8", "replace") for name, text in texts.items() if text}
+    feedback = {one.student: pages.student_page(one, [row for row in rows if row.student == one.student], assignment, date)
+                .encode("utf-8", "replace") for one in everyone}
+    files |= {f"feedback/{pages.page_name(student)}": page for student, page in feedback.items()}
+    zips = {"feedback_moodle.zip": moodle_zip(everyone, feedback), "feedback_canvas.zip": canvas_zip(everyone, feedback)}
+    for name, content in (files | zips).items():
+        if content:
+            write_whole(out / name, content)

@@ -9,6 +9,7 @@ from course_lib.grading.assignment import Assignment
 from course_lib.grading.store import Row
 from course_lib.grading.submissions import Submission
 
+FOR_PEOPLE = ("grades.csv", "review.csv")  # written with a byte order mark: Excel takes a file without one for Latin-1
 MANUAL = ("student", "exercise", "points", "comment")
 NEVER = "-"  # Moodle's word for no date; alone it is no formula
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "|", "%")
