@@ -1,10 +1,7 @@
 """Feedback as HTML: a page for each student and one of the class; no script, no font, nothing fetched, all escaped."""
 
-import hashlib
 import math
-import re
 import statistics
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ from course_lib.grading.assignment import Assignment
 from course_lib.grading.similarity import Pair
 from course_lib.grading.store import Row
 from course_lib.grading.submissions import Submission
-from course_lib.grading.tables import number, review_of, totals
+from course_lib.grading.tables import number, page_name, review_of, totals
 
 BINS = 10
 _WIDTH, _HEIGHT = 720, 130  # of the picture of points
@@ -56,16 +53,6 @@ class Card:
         """The lecturer's comment, and that the points are theirs."""
         changed = f"{number(self.row.manual)} points by hand" if self.row.manual is not None else ""
         return ". ".join(text for text in (changed, self.row.comment) if text)
-
-
-def page_name(student: str) -> str:
-    """A file name for a student's page: readable, safe on every system, and never two alike."""
-    plain = unicodedata.normalize("NFKD", student).encode("ascii", "ignore").decode()
-    return f"{re.sub('[^A-Za-z0-9]+', '_', plain).strip('_')[:50] or 'student'}-{_hash(student)}.html"
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def student_page(submission: Submission, rows: Sequence[Row], assignment: Assignment, date: str) -> str:

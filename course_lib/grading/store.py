@@ -63,6 +63,7 @@ class Row:
     properties: tuple[tuple[str, int, int], ...] = ()
     manual: float | None = None
     comment: str = ""
+    decided: bool = False  # somebody looked at it: gave points, left a comment, or said that the automatic points stand
 
     @property
     def points(self) -> float:
@@ -125,10 +126,13 @@ class Store:
              json.dumps(mark.properties)))
 
     def set_manual(self, entries: Iterable[tuple[str, str, float | None, str]]) -> int:
-        """Write (student, exercise, points or None, comment), all or none; how many differ from what was there."""
+        """Write (student, exercise, points or None, comment), all or none; how many differ from what was there.
+
+        Without points the automatic ones count, whatever was given by hand before.
+        """
         now = {(row["student"], row["exercise"]): (row["points"], row["comment"])
                for row in self.connection.execute(_LATEST.format("manual"))}
-        new = [entry for entry in entries if now.get(entry[:2], (None, "")) != entry[2:]]
+        new = [entry for entry in entries if now.get(entry[:2]) != entry[2:]]
         with self.connection:
             self.connection.execute("BEGIN")
             self.connection.executemany("INSERT INTO manual (student, exercise, taken, points, comment) "
@@ -146,7 +150,7 @@ class Store:
                 found.append(Row(row["student"], row["exercise"], row["points"], row["maximum"], bool(row["attempted"]),
                                  row["message"], row["misconception"], row["reason"], tuple(json.loads(row["review"])),
                                  row["seconds"], tuple(map(tuple, json.loads(row["properties"]))),
-                                 hand and hand["points"], hand["comment"] if hand else ""))
+                                 hand and hand["points"], hand["comment"] if hand else "", hand is not None))
         return sorted(found, key=lambda row: (row.student.lower(), row.student, place[row.exercise]))
 
     def history(self, student: str, exercise: str) -> list[tuple[str, int]]:

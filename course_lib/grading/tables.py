@@ -1,10 +1,13 @@
-"""CSV tables: grades, columns for Moodle and Canvas, and manual points on their way in and out."""
+"""CSV tables: grades, columns for Moodle and Canvas, and what somebody should look at."""
 
 import csv
+import hashlib
 import io
-import math
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+from course_lib.exercises import exercise
 from course_lib.grading.assignment import Assignment
 from course_lib.grading.store import Row
 from course_lib.grading.submissions import Submission
@@ -41,10 +44,10 @@ def grades(rows: Sequence[Row]) -> str:
 
 def reason(row: Row) -> str:
     """Why these points, in one line."""
-    if row.manual is not None or row.comment:
+    if row.manual is not None:
         return f"by hand: {row.comment}".removesuffix(": ")
     words = row.reason or row.message or ("" if row.attempted else "not attempted")
-    return " ".join(words.split())
+    return " ".join(f"{words} {f'(comment: {row.comment})' if row.comment else ''}".split())
 
 
 def number(points: float) -> int | float:
@@ -86,66 +89,27 @@ def feedback(rows: Sequence[Row]) -> str:
 
 
 def to_review(rows: Sequence[Row]) -> str:
-    """What somebody should look at, in the columns of manual points: fill in and give it back with --manual."""
-    body = [(row.student, row.exercise, "", "; ".join(row.review)) for row in rows if row.review and row.manual is None]
-    return table((*MANUAL[:3], "what was found", MANUAL[3]), [(*row, "") for row in body])
+    """What somebody should look at, with the columns of manual points: fill in and give it back with --manual.
 
-
-def read_manual(content: bytes, students: Iterable[str],
-                assignment: Assignment) -> list[tuple[str, str, float | None, str]]:
-    """(student, exercise, points or None, comment) from a CSV with these columns; rows without both are skipped.
-
-    Raises ValueError naming the line that is not understood; then nothing of the file should be used.
+    The exercise stands with its title, so that no spreadsheet takes it for a date.
     """
-    known = {defused(student): student for student in students} | {student: student for student in students}
-    maximum = {asked.id: asked.points for asked in assignment.exercises}
-    lines = csv.DictReader(io.StringIO(_decoded(content)), dialect=_dialect(content))
-    if lacking := [name for name in MANUAL if name not in (lines.fieldnames or ())]:
-        raise ValueError(f"manual: got no column {', '.join(lacking)}, expected {', '.join(MANUAL)}")
-    found = []
-    for entry in lines:
-        student, exercise, points, comment = (str(entry[name] or "").strip() for name in MANUAL)
-        if not points and not comment:
-            continue
-        where = f"manual: line {lines.line_num}: got"
-        if student not in known:
-            raise ValueError(f"{where} student {student!r}, expected one that handed in")
-        if exercise not in maximum:
-            raise ValueError(f"{where} exercise {exercise!r}, expected one of {', '.join(maximum)}")
-        found.append((known[student], exercise, _points(points, maximum[exercise], where), comment.removeprefix("'")))
-    return found
+    header = (*MANUAL[:2], "points now", "of", MANUAL[2], "what was found", MANUAL[3], "page")
+    body = [(row.student, f"{row.exercise} {exercise(row.exercise).title}", number(row.points), row.maximum, "", "; ".join(row.review), "",
+             f"feedback/{page_name(row.student)}") for row in rows if row.review and not row.decided]
+    return table(header, body)
 
 
-def _points(text: str, maximum: int, where: str) -> float | None:
-    if not text:
-        return None
-    try:
-        points = float(text.replace(",", "."))
-    except ValueError:
-        points = math.nan
-    if not 0 <= points <= maximum:
-        raise ValueError(f"{where} {text!r} points, expected a number from 0 to {maximum}")
-    return points
-
-
-def _decoded(content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError("manual: got a file in another encoding, expected UTF-8") from None
-
-
-def _dialect(content: bytes) -> type[csv.Dialect]:
-    """Comma, or the semicolon of spreadsheets where the comma is in the numbers."""
-    class Dialect(csv.excel):
-        delimiter = ";" if content.split(b"\n", 1)[0].count(b";") > 2 else ","
-
-    return Dialect
+def page_name(student: str) -> str:
+    """A file name for a student's page: readable, safe on every system, and never two alike."""
+    plain = unicodedata.normalize("NFKD", student).encode("ascii", "ignore").decode()
+    hashed = hashlib.sha256(student.encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{re.sub('[^A-Za-z0-9]+', '_', plain).strip('_')[:50] or 'student'}-{hashed}.html"
 
 
 def review_of(rows: Sequence[Row]) -> Mapping[str, list[str]]:
-    """For each student what should be looked at, as "3.1: why"."""
+    """For each student what should be looked at and was not decided yet, as "3.1: why; why"."""
     found: dict[str, list[str]] = {}
     for row in rows:
-        found.setdefault(row.student, []).extend(f"{row.exercise}: {why}" for why in row.review)
-    return {student: whys for student, whys in found.items() if whys}
+        if row.review and not row.decided:
+            found.setdefault(row.student, []).append(f"{row.exercise}: {'; '.join(row.review)}")
+    return found

@@ -9,6 +9,7 @@ from course_lib.grading import pages
 from course_lib.grading.similarity import Pair
 from course_lib.grading.store import Row
 from course_lib.grading.submissions import Submission
+from course_lib.grading.tables import page_name
 from tests.grading.classroom import assignment, references
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}</pre></details>"
@@ -131,6 +132,6 @@ def test_labels_are_true():
 
 def test_file_names_are_safe_and_told_apart():
     names = ["ada", "Ada", "../../x", "a/b", "ä", "é", "", "con", "x" * 300, "名前", "=1", "<a>", "a.b"]
-    found = [pages.page_name(name) for name in names]
+    found = [page_name(name) for name in names]
     assert len({name.lower() for name in found}) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9_]{1,50}-[0-9a-f]{8}\.html", name) for name in found)
