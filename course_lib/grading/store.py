@@ -4,6 +4,7 @@ import hashlib
 import json
 import secrets
 import sqlite3
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -151,7 +152,7 @@ class Store:
                                  row["message"], row["misconception"], row["reason"], tuple(json.loads(row["review"])),
                                  row["seconds"], tuple(map(tuple, json.loads(row["properties"]))),
                                  hand and hand["points"], hand["comment"] if hand else "", hand is not None))
-        return sorted(found, key=lambda row: (row.student.lower(), row.student, place[row.exercise]))
+        return sorted(found, key=lambda row: (*alphabetic(row.student), place[row.exercise]))
 
     def history(self, student: str, exercise: str) -> list[tuple[str, int]]:
         """(when, points) of every mark of one exercise, the oldest first."""
@@ -160,10 +161,17 @@ class Store:
         return [(row["taken"], row["points"]) for row in rows]
 
     def submissions(self) -> list[Submission]:
-        """Who handed in what, without the reasons for missing answers (they are in the marks)."""
-        return [Submission(row["student"], row["source"], json.loads(row["answers"]), tuple(json.loads(row["notes"])), {},
-                           row["name"], row["number"], row["platform"])
-                for row in self.connection.execute("SELECT * FROM student ORDER BY lower(student), student")]
+        """Who handed in what, without the reasons for missing answers (they are in the marks), in alphabetical order."""
+        found = [Submission(row["student"], row["source"], json.loads(row["answers"]), tuple(json.loads(row["notes"])), {},
+                            row["name"], row["number"], row["platform"])
+                 for row in self.connection.execute("SELECT * FROM student")]
+        return sorted(found, key=lambda one: alphabetic(one.student))
+
+
+def alphabetic(name: str) -> tuple[str, str]:
+    """A sorting key: accents and capitals matter only between names that are equal without them, so that Ç stands at C."""
+    parts = unicodedata.normalize("NFKD", name)
+    return "".join(part for part in parts if not unicodedata.combining(part)).casefold(), name
 
 
 def keys_of(submission: Submission, assignment: Assignment, seed: int, course: str) -> dict[str, str]:

@@ -48,6 +48,14 @@ def test_marks_come_back_in_the_assignments_order(store):
     assert first.properties == (("a", 1, 5),) and first.attempted is True
 
 
+def test_students_stand_in_alphabetical_order_whatever_their_accents(store):
+    order = ["Ana", "Çağla", "çağla", "Dora", "Émile", "Emilia", "Jan", "Öz", "Zoë"]
+    for name in reversed(order):
+        store.enrol(sub(name))
+        store.add(name, mark("3.1"), "k")
+    assert [one.student for one in store.submissions()] == order == [row.student for row in store.rows()]
+
+
 def test_regrading_keeps_history_and_the_latest_counts(store):
     for points in (1, 3, 2):
         store.add("ada", mark("3.1", points), f"key {points}")
