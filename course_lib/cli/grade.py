@@ -18,6 +18,8 @@ from course_lib.cli.student import stub
 from course_lib.grading import pages, tables
 from course_lib.grading.assignment import Assignment, of_notebooks
 from course_lib.grading.cluster import dask
+from course_lib.grading.handback import canvas_zip, moodle_zip
+from course_lib.grading.manual import read_manual
 from course_lib.grading.running import Runner, here
 from course_lib.grading.running import grade as grade_all
 from course_lib.grading.running import jobs as on_jobs
@@ -37,7 +39,8 @@ from course_lib.grading.tasks import Graded, Settings, Unavailable
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes that grade at the same time.")
 @click.option("--scheduler", metavar="ADDRESS", help="Grade on the workers of this Dask scheduler, such as tcp://10.0.0.1:8786.")
 @click.option("--manual", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="CSV with the columns student, exercise, points, comment: points and comments by hand, kept from then on.")
+              help="CSV with the columns student, exercise, points, comment: points and comments by hand, kept from then on; "
+                   "ok in place of points: looked at, the automatic ones stand.")
 @click.option("--unsandboxed", is_flag=True, help="Run answers without a sandbox. " + Unsandboxed.protects.capitalize() + ".")
 @click.option("--out", default=ROOT / "out" / "grades", show_default="out/grades", help="Folder of the results.",
               type=click.Path(file_okay=False, path_type=Path))
@@ -49,8 +52,8 @@ def grade(context: click.Context, submissions: Path, wanted: Sequence[str], seed
     """Grade SUBMISSIONS: a folder, a notebook, or the zip in which Moodle or Canvas hands them out.
 
     Answers run in a sandbox on secret inputs and are judged outside of it. In --out: grades.csv, columns for Moodle and Canvas,
-    class.html, a feedback page for each student, review.csv with what somebody should look at, and grades.db, which remembers:
-    the same command, started again, goes on where it was stopped, and grades anew only what has changed.
+    class.html, a feedback page for each student and zips of them to upload, review.csv with what somebody should look at, and
+    grades.db, which remembers: the same command, started again, goes on where it was stopped, and grades anew only what has changed.
 
     Ends with exit code 1 if a submission could not be graded to its end.
     """
@@ -62,7 +65,7 @@ def grade(context: click.Context, submissions: Path, wanted: Sequence[str], seed
             store = Store(out / "grades.db", assignment, seed)
             try:
                 known = {one.student for one in (*everyone, *store.submissions())}
-                by_hand = tables.read_manual(manual.read_bytes(), known, assignment) if manual else []  # before hours of grading
+                by_hand = read_manual(manual.read_bytes(), known, assignment) if manual else []  # before hours of grading
                 if unsandboxed:
                     say(Unsandboxed.protects)
                 runner = dask(scheduler) if scheduler else on_jobs(jobs) if jobs > 1 else here
@@ -130,9 +133,11 @@ def write_results(store: Store, assignment: Assignment, out: Path) -> None:
     texts = {"assignment.json": assignment.as_json(), "grades.csv": tables.grades(rows), "review.csv": tables.to_review(rows),
              "moodle.csv": tables.moodle(rows, everyone, assignment), "canvas.csv": tables.canvas(rows, everyone, assignment),
              "class.html": pages.class_page(everyone, rows, pairs, assignment, date, f"seed of the secret inputs: {store.seed}")}
-    for one in everyone:
-        mine = [row for row in rows if row.student == one.student]
-        texts[f"feedback/{pages.page_name(one.student)}"] = pages.student_page(one, mine, assignment, date)
-    for name, text in texts.items():
-        if text:
-            write_whole(out / name, text.encode("utf-8", "replace"))
+    files = {name: text.encode("utf-8-sig" if name in tables.FOR_PEOPLE else "utf-8", "replace") for name, text in texts.items() if text}
+    feedback = {one.student: pages.student_page(one, [row for row in rows if row.student == one.student], assignment, date)
+                .encode("utf-8", "replace") for one in everyone}
+    files |= {f"feedback/{tables.page_name(student)}": page for student, page in feedback.items()}
+    zips = {"feedback_moodle.zip": moodle_zip(everyone, feedback), "feedback_canvas.zip": canvas_zip(everyone, feedback)}
+    for name, content in (files | zips).items():
+        if content:
+            write_whole(out / name, content)

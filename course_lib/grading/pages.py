@@ -1,10 +1,8 @@
 """Feedback as HTML: a page for each student and one of the class; no script, no font, nothing fetched, all escaped."""
 
-import hashlib
 import math
 import re
 import statistics
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +11,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from course_lib.exercises import exercise
-from course_lib.grading.assignment import Assignment
+from course_lib.grading.assignment import Asked, Assignment
 from course_lib.grading.similarity import Pair
 from course_lib.grading.store import Row
 from course_lib.grading.submissions import Submission
-from course_lib.grading.tables import number, review_of, totals
+from course_lib.grading.tables import number, page_name, review_of, totals
 
 BINS = 10
 _WIDTH, _HEIGHT = 720, 130  # of the picture of points
@@ -49,7 +47,7 @@ class Card:
     def texts(self) -> list[str]:
         """What to say: why it could not be judged, or what the judge found."""
         texts = [self.row.reason, self.row.message if self.row.message != self.row.reason else ""]
-        return [text for text in texts if text] or ([] if self.row.attempted else ["Not attempted."])
+        return [sentence(text) for text in texts if text] or ([] if self.row.attempted else ["Not attempted."])
 
     @property
     def by_hand(self) -> str:
@@ -58,14 +56,22 @@ class Card:
         return ". ".join(text for text in (changed, self.row.comment) if text)
 
 
-def page_name(student: str) -> str:
-    """A file name for a student's page: readable, safe on every system, and never two alike."""
-    plain = unicodedata.normalize("NFKD", student).encode("ascii", "ignore").decode()
-    return f"{re.sub('[^A-Za-z0-9]+', '_', plain).strip('_')[:50] or 'student'}-{_hash(student)}.html"
+def sentence(text: str) -> str:
+    """Text that begins with a capital letter, unless it begins with a name: your function … as Your function …, doubled: … as it is."""
+    return text[0].upper() + text[1:] if re.match(r"[a-z]+ ", text) else text
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8]
+def opening(submission: Submission, cards: Sequence[Card]) -> str:
+    """What a student without points reads first: that it is no verdict on them, and what to do next."""
+    if not cards or any(card.row.points for card in cards):
+        return ""
+    if not submission.answers:
+        return ("Nothing in what you handed in could be graded, so nothing here judges your work. Look below for what was found, save your "
+                "notebook, and ask your lecturer whether you may hand in the .ipynb file again.")
+    first = next((card for card in cards if card.row.attempted), cards[0])
+    return ("No points this time; each card says what is missing, and a next attempt starts from there. Begin with "
+            f"{first.row.exercise} · {first.title}: mend the answer in your notebook until its check cell agrees, then ask your lecturer "
+            "whether you may hand in again.")
 
 
 def student_page(submission: Submission, rows: Sequence[Row], assignment: Assignment, date: str) -> str:
@@ -74,7 +80,8 @@ def student_page(submission: Submission, rows: Sequence[Row], assignment: Assign
     return _environment().get_template("student.html").render(
         name=submission.name or submission.student, assignment=assignment, date=date,
         points=number(sum(row.points for row in rows)), full=sum(card.level == "full" for card in cards),
-        open=sum(not row.attempted for row in rows), cards=cards, notes=submission.notes, source=submission.source)
+        open=sum(not row.attempted for row in rows), cards=cards, opening=opening(submission, cards),
+        notes=submission.notes, source=submission.source)
 
 
 def class_page(submissions: Sequence[Submission], rows: Sequence[Row], pairs: Sequence[Pair],
@@ -87,13 +94,17 @@ def class_page(submissions: Sequence[Submission], rows: Sequence[Row], pairs: Se
     ids = [asked.id for asked in assignment.exercises]
     students = [{"student": one.student, "points": number(points.get(one.student, 0)), "notes": one.notes,
                  "cells": [_cell(by_student.get(one.student, {}).get(id)) for id in ids]} for one in submissions]
+    reviews = review_of(rows)
+    unread = [(one.student, "; ".join(one.notes) or "no answer was found") for one in submissions if not one.answers]
+    unfinished = [one.student for one in submissions if len(by_student.get(one.student, {})) < len(ids)]
+    alike = [student for pair in pairs for student in (pair.first, pair.second)]
     earned = [points.get(one.student, 0) for one in submissions]
     return _environment().get_template("class.html").render(
         assignment=assignment, date=date, footer=footer, students=students,
-        mean=f"{statistics.mean(earned):.1f}" if earned else "–", pairs=pairs, reviews=review_of(rows),
+        mean=f"{statistics.mean(earned):.1f}" if earned else "–", pairs=pairs, reviews=reviews, unread=unread,
         median=f"{statistics.median(earned):g}" if earned else "–", bins=_bins(earned, assignment.points),
-        exercises=[_exercise(id, rows) for id in ids], misconceptions=misconceptions(rows)[:12],
-        unfinished=[one.student for one in submissions if len(by_student.get(one.student, {})) < len(ids)],
+        exercises=[_exercise(asked, rows) for asked in assignment.exercises], misconceptions=misconceptions(rows)[:12],
+        unfinished=unfinished, to_look_at=len({*reviews, *dict(unread), *unfinished, *alike}),
         pages={one.student: page_name(one.student) for one in submissions})
 
 
@@ -101,15 +112,16 @@ def misconceptions(rows: Sequence[Row]) -> list[Mapping[str, str | int]]:
     """Each misconception with how many students have it and one of the messages, the most frequent first."""
     counts = Counter((row.exercise, row.misconception) for row in rows if row.misconception)
     example = {(row.exercise, row.misconception): row.message for row in reversed(rows)}
-    return [{"count": count, "exercise": id, "name": name, "example": example[id, name]}
+    return [{"count": count, "exercise": id, "name": name, "example": sentence(example[id, name])}
             for (id, name), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
-def _exercise(id: str, rows: Sequence[Row]) -> Mapping[str, str | int]:
-    mine = [row for row in rows if row.exercise == id]
+def _exercise(asked: Asked, rows: Sequence[Row]) -> Mapping[str, str | int]:
+    mine = [row for row in rows if row.exercise == asked.id]
     maximum = sum(row.maximum for row in mine)
     named = misconceptions(mine)
-    return {"id": id, "title": exercise(id).title, "full": sum(row.points >= row.maximum for row in mine),
+    return {"id": asked.id, "title": exercise(asked.id).title, "maximum": asked.points,
+            "full": sum(row.points >= row.maximum for row in mine),
             "percent": round(100 * sum(row.points for row in mine) / maximum) if maximum else 0,
             "open": sum(not row.attempted for row in mine), "most": f"{named[0]['name']} ({named[0]['count']})" if named else ""}
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import secrets
 import sqlite3
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -63,6 +64,7 @@ class Row:
     properties: tuple[tuple[str, int, int], ...] = ()
     manual: float | None = None
     comment: str = ""
+    decided: bool = False  # somebody looked at it: gave points, left a comment, or said that the automatic points stand
 
     @property
     def points(self) -> float:
@@ -125,10 +127,13 @@ class Store:
              json.dumps(mark.properties)))
 
     def set_manual(self, entries: Iterable[tuple[str, str, float | None, str]]) -> int:
-        """Write (student, exercise, points or None, comment), all or none; how many differ from what was there."""
+        """Write (student, exercise, points or None, comment), all or none; how many differ from what was there.
+
+        Without points the automatic ones count, whatever was given by hand before.
+        """
         now = {(row["student"], row["exercise"]): (row["points"], row["comment"])
                for row in self.connection.execute(_LATEST.format("manual"))}
-        new = [entry for entry in entries if now.get(entry[:2], (None, "")) != entry[2:]]
+        new = [entry for entry in entries if now.get(entry[:2]) != entry[2:]]
         with self.connection:
             self.connection.execute("BEGIN")
             self.connection.executemany("INSERT INTO manual (student, exercise, taken, points, comment) "
@@ -146,8 +151,8 @@ class Store:
                 found.append(Row(row["student"], row["exercise"], row["points"], row["maximum"], bool(row["attempted"]),
                                  row["message"], row["misconception"], row["reason"], tuple(json.loads(row["review"])),
                                  row["seconds"], tuple(map(tuple, json.loads(row["properties"]))),
-                                 hand and hand["points"], hand["comment"] if hand else ""))
-        return sorted(found, key=lambda row: (row.student.lower(), row.student, place[row.exercise]))
+                                 hand and hand["points"], hand["comment"] if hand else "", hand is not None))
+        return sorted(found, key=lambda row: (*alphabetic(row.student), place[row.exercise]))
 
     def history(self, student: str, exercise: str) -> list[tuple[str, int]]:
         """(when, points) of every mark of one exercise, the oldest first."""
@@ -156,10 +161,17 @@ class Store:
         return [(row["taken"], row["points"]) for row in rows]
 
     def submissions(self) -> list[Submission]:
-        """Who handed in what, without the reasons for missing answers (they are in the marks)."""
-        return [Submission(row["student"], row["source"], json.loads(row["answers"]), tuple(json.loads(row["notes"])), {},
-                           row["name"], row["number"], row["platform"])
-                for row in self.connection.execute("SELECT * FROM student ORDER BY lower(student), student")]
+        """Who handed in what, without the reasons for missing answers (they are in the marks), in alphabetical order."""
+        found = [Submission(row["student"], row["source"], json.loads(row["answers"]), tuple(json.loads(row["notes"])), {},
+                            row["name"], row["number"], row["platform"])
+                 for row in self.connection.execute("SELECT * FROM student")]
+        return sorted(found, key=lambda one: alphabetic(one.student))
+
+
+def alphabetic(name: str) -> tuple[str, str]:
+    """A sorting key: accents and capitals matter only between names that are equal without them, so that Ç stands at C."""
+    parts = unicodedata.normalize("NFKD", name)
+    return "".join(part for part in parts if not unicodedata.combining(part)).casefold(), name
 
 
 def keys_of(submission: Submission, assignment: Assignment, seed: int, course: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -53,7 +54,7 @@ def batch(tmp_path):
 
 
 def table(path):
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -61,16 +62,34 @@ def test_what_is_written(quick, batch, tmp_path):
     result = grade(batch, "--assignment", "03", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "assignment.json", "grades.csv", "moodle.csv", "review.csv", "class.html", "feedback", "grades.db", "grade.lock"}
+        "assignment.json", "grades.csv", "moodle.csv", "feedback_moodle.zip", "review.csv", "class.html", "feedback", "grades.db",
+        "grade.lock"}
     grades = table(tmp_path / "out" / "grades.csv")
     assert len(grades) == 12 and {row["student"] for row in grades} == {"Ada L (1)", "'=cmd (2)"}
     assert len(list((tmp_path / "out" / "feedback").iterdir())) == 2
 
 
+def test_a_zip_of_the_pages_for_each_platform(quick, tmp_path):
+    names = ("Ada L_1_assignsubmission_file_/a.ipynb", "mouse_LATE_7_55_b.ipynb", "Cy/c.ipynb")
+    (tmp_path / "batch.zip").write_bytes(zipped(dict.fromkeys(names, handed_in())))
+    assert grade(tmp_path / "batch.zip", "--assignment", "03", "--out", tmp_path / "out").exit_code == 0
+    for site, name in (("moodle", "Ada L_1_assignfeedback_file_/feedback.html"), ("canvas", "mouse_LATE_7_55_feedback.html")):
+        with zipfile.ZipFile(tmp_path / "out" / f"feedback_{site}.zip") as archive:
+            assert archive.namelist() == [name]
+            pages = {path.read_bytes() for path in (tmp_path / "out" / "feedback").iterdir()}
+            assert archive.read(name) in pages and len(pages) == 3
+
+
+def test_what_people_open_in_a_spreadsheet_says_its_encoding(quick, batch, tmp_path):
+    grade(batch, "--assignment", "03", "--out", tmp_path / "out")
+    marked = {path.name for path in (tmp_path / "out").glob("*.csv") if path.read_bytes().startswith(b"\xef\xbb\xbf")}
+    assert marked == {"grades.csv", "review.csv"}             # Moodle and Canvas find their first column without one
+
+
 def test_points_by_hand_are_kept(quick, batch, tmp_path):
     out = tmp_path / "out"
     grade(batch, "--assignment", "03", "--out", out)
-    (tmp_path / "hand.csv").write_text((out / "review.csv").read_text().replace("3.6,,uses open,", "3.6,2,uses open,fine"))
+    (tmp_path / "hand.csv").write_text((out / "review.csv").read_text().replace(",,uses open,", ",2,uses open,fine"))
     assert grade(batch, "--assignment", "03", "--out", out, "--manual", tmp_path / "hand.csv").exit_code == 0
     assert grade(batch, "--assignment", "03", "--out", out, "--seed", "9").exit_code == 0            # graded anew
     mine = [row for row in table(out / "grades.csv") if row["exercise"] == "3.6"]

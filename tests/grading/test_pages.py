@@ -1,14 +1,18 @@
 """Feedback pages and the class page: escaped, complete, without scripts, and what belongs to the lecturer stays there."""
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from course_lib.grading import pages
 from course_lib.grading.similarity import Pair
 from course_lib.grading.store import Row
 from course_lib.grading.submissions import Submission
+from course_lib.grading.tables import page_name
 from tests.grading.classroom import assignment, references
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}</pre></details>"
@@ -84,24 +88,90 @@ def test_a_students_page_says_what_and_why():
             row("ada", "3.2", 0, reason="stopped after 15 seconds", review=("uses open",)),
             row("ada", "3.6", 0, attempted=False), row("ada", "3.4", 1, manual=2.5, comment="nice idea")]
     text = read(pages.student_page(Submission("ada", "x.ipynb", {"3.1": "def f(): ..."}, ("cells moved",)), rows, assignment(), "d"))
-    for part in ("9.5 of 21", "✓ first", "✓ p", "✗ q", "no mask", "No mask. See row 1.", "stopped after 15 seconds",
+    for part in ("9.5 of 21", "✓ first", "✓ p", "✗ q", "no mask", "No mask. See row 1.", "Stopped after 15 seconds",
                  "Not attempted.", "2.5 points by hand. nice idea", "def f(): ...", "cells moved", "Additive attention 2 of 5"):
         assert part in text, part
     assert "uses open" not in text        # suspicion is for the lecturer
 
 
 def test_the_class_page_counts():
-    people = [Submission(name, "x", {}, ("odd",) if name == "b" else ()) for name in "abcd"]
+    people = [Submission(name, "x", {"3.1": "x"}, ("odd",) if name == "b" else ()) for name in "abcd"]
     rows = []
     for name, points, wrong in (("a", 5, ""), ("b", 0, "no mask"), ("c", 2, "no mask"), ("d", 0, "other")):
         rows += [row(name, id, points if id == "3.1" else 0, misconception=wrong if id == "3.1" else "",
                      message=f"told {name}", attempted=id == "3.1") for id in references() if (name, id) != ("d", "3.5")]
     rows[0] = row("a", "3.3", 0, review=("uses open",))
     text = read(pages.class_page(people, rows, [Pair("a", "b", 0.91, ("3.1", "3.5"))], assignment(), "today"))
-    for part in ("4 handed in", "1.8 points on average", "1 points in the middle", "3 to look at", "Not graded to the end d",
-                 "3.1 · Additive attention 35 %", "no mask (2)", "2 3.1 no mask told b", "1 3.1 other told d", "a · 3.3: uses open",
-                 "91 % alike in 3.1, 3.5", "odd"):
+    for part in ("4 handed in", "1.8 points on average", "1 points in the middle", "3 students to look at", "Not graded to the end d",
+                 "3.1 · Additive attention 35 %", "no mask (2)", "2 3.1 no mask Told b", "1 3.1 other Told d", "a · 3.3: uses open",
+                 "91 % alike in 3.1, 3.5", "odd", "3.3 /5 3.1 /5 3.2 /3 3.6 /2 3.4 /3 3.5 /3"):
         assert part in text, part
+
+
+def test_one_line_for_a_student_and_exercise_and_none_for_what_was_decided():
+    rows = [row("a", "3.1", 5, review=("imports os", "uses open")), row("a", "3.2", 3, review=("uses eval",)),
+            row("b", "3.1", 5, review=("imports sys",), decided=True), row("b", "3.2", 3)]
+    page = pages.class_page([Submission(name, "x", {"3.1": "x"}) for name in "ab"], rows, [], assignment(), "today")
+    text = read(page)
+    assert page.count("· 3.1: imports os; uses open</li>") == page.count("· 3.2: uses eval</li>") == 1
+    assert "imports sys" not in text and "2 students to look at" in text     # b has not been graded to the end
+
+
+def test_who_handed_in_nothing_that_can_be_graded_is_named():
+    people = [Submission("a", "a.pdf", {}, ("a.pdf is no notebook",)), Submission("b", "b.ipynb", {"3.1": "x"})]
+    rows = [row(name, id, 0) for name in "ab" for id in references()]
+    text = read(pages.class_page(people, rows, [], assignment(), "today"))
+    assert "1 student to look at" in text and "a · nothing to grade : a.pdf is no notebook" in text
+    mine = read(pages.student_page(people[0], rows[:6], assignment(), "today"))
+    assert mine.index("a.pdf is no notebook") < mine.index("3.3 ·")          # before the exercises
+
+
+def test_a_page_without_points_begins_with_a_word_of_what_to_do():
+    rows = [row("ada", "3.3", 0, attempted=False), row("ada", "3.1", 0), row("ada", "3.2", 0)]
+    one = Submission("ada", "x.ipynb", {"3.1": "x"}, name="Ada")
+    text = read(pages.student_page(one, rows, assignment(), "d"))
+    assert text.index("No points this time") < text.index("3.3 ·") and "Begin with 3.1 · Additive attention" in text
+    nothing = read(pages.student_page(Submission("ada", "x.pdf", {}), rows, assignment(), "d"))
+    assert "Nothing in what you handed in could be graded" in nothing and "No points this time" not in nothing
+    for some in ([row("ada", "3.1", 1)], [row("ada", "3.1", 0, manual=0.5)], []):
+        assert "this time" not in read(pages.student_page(one, some, assignment(), "d"))
+
+
+def test_sentences_begin_with_a_capital_and_names_stay():
+    said = {"your function changes": "Your function changes", "a b": "A b", "doubled: A softmax": "doubled: A softmax",
+            "predicted, sure: got": "predicted, sure: got",
+            "`x` is": "`x` is", "NameError in line": "NameError in line", "x": "x", "": "", "W_a is": "W_a is"}
+    assert {text: pages.sentence(text) for text in said} == said
+
+
+@pytest.mark.parametrize("text, html", [
+    ("no ticks", "no ticks"), ("`x`", "<code>x</code>"), ("see `a < b` and `c`", "see <code>a &lt; b</code> and <code>c</code>"),
+    ("one ` alone", "one ` alone"), ("`a` and ` alone", "<code>a</code> and ` alone"), ("``", "``"), ("``x``", "``x``"), ("", ""),
+    ("`", "`"), ("`<script>`", "<code>&lt;script&gt;</code>"), ("`</code><img src=x>`", "<code>&lt;/code&gt;&lt;img src=x&gt;</code>"),
+    ("<b>`x", "&lt;b&gt;`x"),
+])
+def test_backticks_become_code_and_everything_is_escaped(text, html):
+    prose = pages._environment().get_template("prose.html").module.prose
+    assert str(prose(text)) == html
+
+
+@given(st.text("ab`<>&\"'{}% \n", max_size=30))
+def test_no_text_is_lost_and_no_tag_gets_through(text):
+    made = str(pages._environment().get_template("prose.html").module.prose(text))
+    bare = re.sub("</?code>", "`", made)
+    assert "<" not in bare and ">" not in bare and unescape(bare) == text
+
+
+def test_code_is_shown_as_code_wherever_something_is_said():
+    rows = [row("ada", id, 1, message="see `scores`", comment="try `max`", misconception="m", properties=(("p `q`", 1, 5),),
+                review=("`r`",)) for id in references()]
+    one = Submission("ada", "x.ipynb", {"3.1": "x = '`'"}, ("note `n`",))
+    page = pages.student_page(one, rows, assignment(), "d")
+    read(page)
+    assert all(f"<code>{part}</code>" in page for part in ("scores", "max", "q", "n")) and "x = &#39;`&#39;" in page
+    page = pages.class_page([one], rows, [], assignment(), "d")
+    read(page)
+    assert all(f"<code>{part}</code>" in page for part in ("scores", "r", "n"))
 
 
 @pytest.mark.parametrize("earned, maximum, counts", [
@@ -131,6 +201,6 @@ def test_labels_are_true():
 
 def test_file_names_are_safe_and_told_apart():
     names = ["ada", "Ada", "../../x", "a/b", "ä", "é", "", "con", "x" * 300, "名前", "=1", "<a>", "a.b"]
-    found = [pages.page_name(name) for name in names]
+    found = [page_name(name) for name in names]
     assert len({name.lower() for name in found}) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9_]{1,50}-[0-9a-f]{8}\.html", name) for name in found)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from course_lib.grading import tables
 from course_lib.grading.assignment import Assignment
+from course_lib.grading.manual import read_manual
 from course_lib.grading.store import Store, course_version, keys_of
 from course_lib.grading.submissions import Submission
 from tests.grading.classroom import assignment, references
@@ -45,6 +46,14 @@ def test_marks_come_back_in_the_assignments_order(store):
     first = rows[0]
     assert (first.review, first.message, first.misconception, first.reason) == (("uses x",), "m\nn", "c", "r")
     assert first.properties == (("a", 1, 5),) and first.attempted is True
+
+
+def test_students_stand_in_alphabetical_order_whatever_their_accents(store):
+    order = ["Ana", "Çağla", "çağla", "Dora", "Émile", "Emilia", "Jan", "Öz", "Zoë"]
+    for name in reversed(order):
+        store.enrol(sub(name))
+        store.add(name, mark("3.1"), "k")
+    assert [one.student for one in store.submissions()] == order == [row.student for row in store.rows()]
 
 
 def test_regrading_keeps_history_and_the_latest_counts(store):
@@ -178,46 +187,93 @@ def test_grades_and_the_columns_of_the_platforms(store):
     assert grades[1] == ["'=Ada (1)", "3.3", "0", "5", "line break"]
     assert ["cy", "3.1", "2.5", "5", "by hand: =HYPERLINK(1)"] in grades
     moodle = table_of(tables.moodle(rows, people, assignment()))
-    assert moodle[1][:4] == ["Participant 1", "'=Ada", "3", "21"] and len(moodle) == 2
+    assert moodle[1][:5] == ["Participant 1", "'=Ada", "3", "21", "-"] and len(moodle) == 2
     canvas = table_of(tables.canvas(rows, people, assignment()))
     assert canvas[0] == ["Student", "ID", "Section", assignment().name] and canvas[1][0] == "    Points Possible"
     assert canvas[2] == ["bob", "2", "", "3"] and len(canvas) == 3
     assert tables.moodle(rows, people[1:], assignment()) == "" == tables.canvas(rows, people[:1], assignment())
 
 
+def test_moodle_finds_the_columns_without_which_it_takes_no_grades(store):
+    """Moodle's mod/assign/feedback/offline/importgradeslib.php, init(): recordid, grade and lastmodifiedgrade as its English pack says."""
+    one = sub("Ada (17)", name="Ada", number="17", platform="moodle")
+    for id in IDS:
+        store.add(one.student, mark(id), "k")
+    (row,) = csv.DictReader(io.StringIO(tables.moodle(store.rows(), [one], assignment())))
+    assert {"Identifier", "Grade", "Last modified (grade)"} <= set(row)
+    assert row["Identifier"].removeprefix("Participant ") == "17"      # next() cuts the English word for a hidden user off
+    assert float(row["Grade"]) == 6 and row["Last modified (grade)"] == "-"
+
+
 def test_what_is_to_be_reviewed_comes_back_as_manual_points(store):
     for id in IDS:
-        store.add("=ada", mark(id, review=("uses softmax",) if id == "3.1" else ()), "k")
+        store.add("=ada", mark(id, review=("uses softmax", "imports os") if id == "3.1" else ()), "k")
     text = tables.to_review(store.rows())
-    assert text.splitlines()[1] == "'=ada,3.1,,uses softmax,"
-    filled = text.replace("3.1,,uses softmax,", "3.1,2,uses softmax,looked at")
-    entries = tables.read_manual(filled.encode(), ["=ada"], assignment())
+    (entry,) = csv.DictReader(io.StringIO(text))
+    assert entry == {"student": "'=ada", "exercise": "3.1 Additive attention", "points now": "1", "of": "5", "points": "", "comment": "",
+                     "what was found": "uses softmax; imports os", "page": f"feedback/{tables.page_name('=ada')}"}
+    assert tables.review_of(store.rows()) == {"=ada": ["3.1: uses softmax; imports os"]}
+    entries = read_manual(text.replace(",1,5,,", ",1,5,2,").replace("os,,", "os,looked at,").encode(), ["=ada"], assignment())
     assert entries == [("=ada", "3.1", 2.0, "looked at")]
-    assert tables.read_manual(text.encode(), ["=ada"], assignment()) == []     # not filled in
+    assert read_manual(text.encode(), ["=ada"], assignment()) == []            # not filled in
     store.set_manual(entries)
     assert len(tables.to_review(store.rows()).splitlines()) == 1               # done
+    assert tables.review_of(store.rows()) == {}
+
+
+@pytest.mark.parametrize("word, comment", [("ok", ""), ("OK", "fine"), ("=", ""), ("'=", ""), ("", "fine")])
+def test_looked_at_and_fine(store, word, comment):
+    """Nobody has to type the points again; the points stay automatic and follow later marks."""
+    store.add("ada", mark("3.1", 3, review=("uses open",)), "k")
+    entries = read_manual(f"student,exercise,points,comment\nada,3.1,{word},{comment}\n".encode(), ["ada"], assignment())
+    assert entries == [("ada", "3.1", None, comment)] and store.set_manual(entries) == 1 and store.set_manual(entries) == 0
+    (row,) = store.rows()
+    assert (row.points, row.manual, row.decided) == (3, None, True)
+    assert len(tables.to_review([row]).splitlines()) == 1 and tables.review_of([row]) == {}
+    assert tables.reason(row) == ("(comment: fine)" if comment else "")        # no point of it is by hand
+    store.add("ada", mark("3.1", 4, review=("uses open",)), "l")
+    assert store.rows()[0].points == 4
+
+
+def test_points_by_hand_can_be_withdrawn(store):
+    store.add("ada", mark("3.1", 3), "k")
+    for word, points, reason in (("0", 0, "by hand"), ("ok", 3, "")):          # a typo, and away with it
+        store.set_manual(read_manual(f"student,exercise,points,comment\nada,3.1,{word},\n".encode(), ["ada"], assignment()))
+        assert (store.rows()[0].points, tables.reason(store.rows()[0])) == (points, reason)
 
 
 @pytest.mark.parametrize("text, entries", [
     ("student;exercise;points;comment\nada;3.1;2,5;gut\n", [("ada", "3.1", 2.5, "gut")]),
     ("\ufeffcomment,points,student,exercise\nok,,ada,3.1\n", [("ada", "3.1", None, "ok")]),
     ("student,exercise,points,comment\nada,3.1,0,\n", [("ada", "3.1", 0.0, "")]),
+    ("sep=;\nstudent;exercise;points;comment\nada;3.1;2,5;\n", [("ada", "3.1", 2.5, "")]),
+    ("student,exercise,points,comment\rada,3.1,1,\r", [("ada", "3.1", 1.0, "")]),
+    ('"sep=,"\r\nstudent,exercise,points,comment\r\nada,3.1,1,"a, b"\r\n', [("ada", "3.1", 1.0, "a, b")]),
+    ("Student\tExercise \tPOINTS\tComment\tpage\nada\t3.1\t1\t\tx\n", [("ada", "3.1", 1.0, "")]),
+    ("student,exercise,points,comment\nada,3.1 Additive attention,1,\nada,'3.2,1,\n", [("ada", "3.1", 1.0, ""), ("ada", "3.2", 1.0, "")]),
 ])
 def test_manual_points_as_spreadsheets_write_them(text, entries):
-    assert tables.read_manual(text.encode(), ["ada"], assignment()) == entries
+    assert read_manual(text.encode(), ["ada"], assignment()) == entries
 
 
 @pytest.mark.parametrize("line, why", [
-    ("eve,3.1,1,", "line 2: got student 'eve'"),
-    ("ada,9.9,1,", "line 2: got exercise '9.9'"), ("ada,3.1,6,", "'6' points, expected a number"),
+    ("eve,3.1,1,", "line 2: got student 'eve', expected one that handed in"), (",3.1,1,", "got student '', expected one that handed in"),
+    ("Hana Syntax,3.1,1,", r"did you mean 'Hana Syntax \(10008\)'\?"), ("hanna syntax (10008),3.1,1,", "did you mean 'Hana Syntax"),
+    ("ada,9.9,1,", "line 2: got exercise '9.9'"), ("ada,03. Jan,1,", "got exercise '03. Jan', expected one of 3.3, 3.1"),
+    ("ada,,1,", "got exercise ''"), ("ada,3.1,6,", "'6' points, expected a number"),
     ("ada,3.1,-1,", "'-1' points"), ("ada,3.1,nan,", "'nan' points"), ("ada,3.1,x,", "'x' points"), ("ada,3.1,inf,", "'inf' points"),
 ])
 def test_manual_points_that_are_wrong_name_their_line(line, why):
     with pytest.raises(ValueError, match=why):
-        tables.read_manual(f"student,exercise,points,comment\n{line}\n".encode(), ["ada"], assignment())
+        read_manual(f"student,exercise,points,comment\n{line}\n".encode(), ["ada", "Hana Syntax (10008)"], assignment())
 
 
-@pytest.mark.parametrize("raw", [b"student,points\n", b"", b"\xff\xfe\x00"])
+def test_a_line_that_names_the_delimiter_counts_as_a_line():
+    with pytest.raises(ValueError, match="line 3: got student 'eve'"):
+        read_manual(b"sep=,\nstudent,exercise,points,comment\neve,3.1,1,\n", ["ada"], assignment())
+
+
+@pytest.mark.parametrize("raw", [b"student,points\n", b"", b"\xff\xfe\x00", b"sep=;", b"\xc7a\xf0la"])
 def test_files_that_are_no_table_of_points(raw):
     with pytest.raises(ValueError, match="manual: got"):
-        tables.read_manual(raw, ["ada"], assignment())
+        read_manual(raw, ["ada"], assignment())

@@ -1,0 +1,49 @@
+"""Zips of the feedback pages, named so that Moodle and Canvas give each page to its student; the same pages, the same bytes."""
+
+import io
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+
+from course_lib.grading.submissions import Submission
+
+_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
+_CANVAS = re.compile(r"[^_]+_(?:LATE_)?\d+_\d+_")
+
+
+def moodle_zip(submissions: Sequence[Submission], pages: Mapping[str, bytes]) -> bytes:
+    """For "Upload multiple feedback files in a zip": a folder name_number_assignfeedback_file_ for each student who has a page.
+
+    Moodle splits at underscores and reads the number (mod/assign/feedback/file/importziplib.php); the name is for people.
+    """
+    names = {one.student: f"{_plain(one.name)}_{one.number}_assignfeedback_file_/feedback.html"
+             for one in submissions if one.platform == "moodle"}
+    return _zip({name: pages[student] for student, name in names.items() if student in pages})
+
+
+def canvas_zip(submissions: Sequence[Submission], pages: Mapping[str, bytes]) -> bytes:
+    """For Canvas' upload of submissions: each page under the beginning of the name under which Canvas gave the notebook out.
+
+    Canvas reads the first two numbers, the student's and the file's (app/models/abstract_assignment.rb,
+    infer_comment_context_from_filename), so a student with several files gets the page at the first of them.
+    """
+    names = {one.student: f"{found[0]}feedback.html"
+             for one in submissions if one.platform == "canvas" and (found := _CANVAS.match(one.source))}
+    return _zip({name: pages[student] for student, name in names.items() if student in pages})
+
+
+def _plain(name: str) -> str:
+    """A name without what Moodle splits at, and without what file systems do not take."""
+    return " ".join(re.sub(r"[^\w' .-]|_", " ", name).split()).strip(".") or "student"
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    """A zip of these files; b"" if there are none."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in sorted(files.items()):
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.external_attr = 0o644 << 16
+            entry.create_system = 3  # the same on every system
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    return out.getvalue() if files else b""
