@@ -23,6 +23,7 @@ Message = str | Callable[[Said], str]
 class Item:
     """One question: its key in the dict, how far off a number may be, and the known wrong values.
 
+    Wrong values are further than the tolerance from each other and from the right one, or one could not be said.
     What is said to a wrong value is text, or depends on what was said to the items before: two mistakes may
     give one number, and those items tell which it was.
     """
@@ -34,7 +35,10 @@ class Item:
 
 @dataclass(frozen=True)
 class PredictionExaminer:
-    """Examine a dict of predictions, every item a property; `exercise.reference(**args)` has the answers."""
+    """Examine a dict of predictions, every item a property; `exercise.reference(**args)` has the answers.
+
+    The misconception is that of the first item with a known wrong value, named by its property.
+    """
 
     items: tuple[Item, ...]
 
@@ -52,11 +56,13 @@ class PredictionExaminer:
         for item in self.items:
             wrongs = tuple((value, text(said) if callable(text) else text) for value, text in item.wrongs)
             said[item.key] = self._say(replace(item, wrongs=wrongs), given.get(item.key), expected[item.key])
-            known += [item.key] if said[item.key] in dict(wrongs).values() else []
+            known += [item.key] if said[item.key] in [text for _, text in wrongs] else []
         messages = [f"{key}: {message}" for key, message in said.items() if message]
         if odd := [str(key) for key in given if key not in said]:
             messages.append(f"{odd[0][:40]!r} is none of the keys {', '.join(said)}")
-        return Finding({key: not message for key, message in said.items()}, "\n  → ".join(messages), *known[:1])
+        texts = {prop.group: prop.text for prop in exercise.properties}
+        names = [texts.get(key, key) for key in known]  # in words, as the verdict has them
+        return Finding({key: not message for key, message in said.items()}, "\n  → ".join(messages), *names[:1])
 
     def _say(self, item: Item, given: Any, wanted: Wanted) -> str:
         if given is None:

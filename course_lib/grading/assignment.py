@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.exercises import exercise
+from course_lib.grading.prints import fingerprints
 from course_lib.grading.sources import Binding, bindings, bound_names, free_names, needed, parsed, python
 
 _COMMON = sys.stdlib_module_names | {"torch", "numpy"}
@@ -18,7 +19,10 @@ _COMMON = sys.stdlib_module_names | {"torch", "numpy"}
 
 @dataclass(frozen=True)
 class Asked:
-    """One exercise of an assignment: the grade_id of its answer cell, the name that is judged, its points."""
+    """One exercise of an assignment: the grade_id of its answer cell, the name that is judged, its points.
+
+    `solution` has the fingerprints of the course's own answer, from which nobody can read it: students may see them.
+    """
 
     id: str
     grade_id: str
@@ -27,6 +31,7 @@ class Asked:
     chapter: str = ""
     stub: str = ""
     check_id: str = ""
+    solution: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,8 @@ def _asked(path: Path, answer: tuple[str, str], check: str, grading: Mapping[str
         raise ValueError(f"{path.name}: {grading.get('grade_id')} has {grading.get('points')} points, expected {points}")
     if name not in bound_names(parsed(python(answer[1]))):
         raise ValueError(f"{path.name}: {answer[0]} does not define {name}, which exercise {id} judges")
-    return Asked(id, answer[0], points, name, path.stem, stub_of(answer[1]), str(grading.get("grade_id")))
+    solution = " ".join(sorted(fingerprints(python(answer[1]))))
+    return Asked(id, answer[0], points, name, path.stem, stub_of(answer[1]), str(grading.get("grade_id")), solution)
 
 
 def check_call(source: str) -> tuple[str, str] | None:

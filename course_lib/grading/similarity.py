@@ -1,52 +1,88 @@
-"""Near-identical answers, for a person to look at: token windows that do not see names, weighed by how rare they are."""
+"""Answers that are alike, for a person to look at: token windows that do not see names, weighed by how rare they are; equal texts."""
 
-import ast
 import math
-import tokenize
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from itertools import combinations
 
 from course_lib.grading.assignment import Assignment
-from course_lib.grading.sources import parsed
+from course_lib.grading.prints import Window, fingerprints, text, windows
 from course_lib.grading.submissions import Submission
 
-WINDOW = 12  # tokens; a line of a typical answer
 COMMON = 0.1  # windows that more of the class have are the exercise's, not a copy's …
 FEW = 3  # … unless they are this few people
 ALIKE = 0.75  # share of the rare windows that two answers to one exercise have in common
 ENOUGH = 60  # rare windows in common over all such exercises, about eight lines: two lines alike are chance
 
-Window = int  # the hash of its tokens
-
 
 @dataclass(frozen=True)
 class Pair:
-    """Two students whose answers to these exercises are alike; `share` is 1 for copies."""
+    """Students whose answers to these exercises are alike; `share` is 1 for copies.
+
+    With `more` a group that has one text; without `second` one who has the course's solution.
+    """
 
     first: str
     second: str
     share: float
     exercises: tuple[str, ...]
+    more: tuple[str, ...] = ()
+
+    @property
+    def students(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.first, self.second, *self.more)))
+
+    @property
+    def said(self) -> str:
+        """What was found, in words that go before "in 3.5"."""
+        if not self.second:
+            return "the course's own solution, names and comments aside,"
+        return "the same text" if self.more else f"{100 * self.share:.0f} % alike"
 
 
 def similar(submissions: Sequence[Submission], assignment: Assignment) -> list[Pair]:
-    """Pairs to be looked at, the most alike first. Answers that are values, not functions, are not compared.
+    """Who is to be looked at: those with the course's solution, groups with one text, pairs, the most alike first.
 
-    What the stub gives and what many share does not count: a short exercise has few right answers.
+    What the stub gives and what many share in other words does not count: a short exercise has few right answers.
+    Answers that are values, not functions, are not compared.
     """
-    found: dict[tuple[str, str], list[tuple[str, float, int]]] = defaultdict(list)
+    alike: dict[tuple[str, ...], list[tuple[str, float, int]]] = defaultdict(list)
+    solved: dict[str, dict[str, int]] = defaultdict(dict)
     for asked in assignment.exercises:
         base = set(windows(asked.stub, asked.name))
-        sets = {one.student: set(windows(one.answers[asked.id], asked.name)) - base
-                for one in submissions if asked.id in one.answers}
+        answers = {one.student: one.answers[asked.id] for one in submissions if asked.id in one.answers}
+        sets = {student: set(windows(source, asked.name)) - base for student, source in answers.items()}
         for pair, (share, count) in _alike(sets).items():
-            found[pair].append((asked.id, share, count))
-    pairs = [Pair(*pair, max(share for _, share, _ in mine), tuple(id for id, _, _ in mine))
-             for pair, mine in found.items() if sum(count for _, _, count in mine) >= ENOUGH]
-    return sorted(pairs, key=lambda pair: (-len(pair.exercises), -pair.share, pair.first, pair.second))
+            alike[pair].append((asked.id, share, count))
+        for group in _equal(answers):
+            alike[group].append((asked.id, 1.0, len(sets[group[0]])))
+        if asked.solution:
+            due = frozenset(asked.solution.split())
+            for student in (student for student, source in answers.items() if due <= fingerprints(source)):
+                solved[student][asked.id] = len(sets[student])
+    copies = [Pair(student, "", 1.0, tuple(mine)) for student, mine in solved.items() if sum(mine.values()) >= ENOUGH]
+    found = [Pair(who[0], who[1], max(share for _, share, _ in mine), tuple(id for id, _, _ in mine), who[2:])
+             for who, mine in alike.items() if sum(count for _, _, count in mine) >= ENOUGH]
+    return sorted([*copies, *_unexplained(found, copies)], key=lambda one: (
+        bool(one.second), not one.more, -len(one.exercises), -one.share, one.students))
+
+
+def _equal(answers: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    """Groups with one text, names included, that are too large for a pair to be rare."""
+    holders: dict[str, list[str]] = defaultdict(list)
+    for student, source in answers.items():
+        holders[text(source)].append(student)
+    return (tuple(sorted(who)) for same, who in holders.items() if same and len(who) > FEW)
+
+
+def _unexplained(found: Sequence[Pair], copies: Sequence[Pair]) -> list[Pair]:
+    """Pairs and groups without those that are alike since all of them have the course's solution, or stand in a group."""
+    solved = {one.first: set(one.exercises) for one in copies}
+    groups = [one for one in found if one.more]
+    return [one for one in found
+            if not all(set(one.exercises) <= solved.get(student, set()) for student in one.students)
+            and (one.more or not any({*one.students} <= {*group.students} and {*one.exercises} <= {*group.exercises} for group in groups))]
 
 
 def _alike(sets: Mapping[str, set[Window]]) -> dict[tuple[str, str], tuple[float, int]]:
@@ -68,58 +104,3 @@ def _alike(sets: Mapping[str, set[Window]]) -> dict[tuple[str, str], tuple[float
             count[pair] += 1
     shares = {pair: worth / max(total[pair[0]], total[pair[1]]) for pair, worth in shared.items()}
     return {pair: (share, count[pair]) for pair, share in shares.items() if share >= ALIKE}
-
-
-def windows(source: str, name: str) -> list[Window]:
-    """All runs of WINDOW tokens of a function's definition and what stands beside it, names numbered in each run.
-
-    Comments, docstrings, layout and the answer's own names leave no trace; attributes and built-ins do. None for
-    an answer without a function, such as a prediction.
-    """
-    try:
-        tree = parsed(source)
-    except ValueError:
-        return []
-    if not any(isinstance(node, (ast.FunctionDef, ast.Lambda)) for node in ast.walk(tree)):
-        return []
-    own = _own_names(tree) | {name}
-    tokens = _tokens(tree)
-    named = [token in own and before != "." for before, token in zip(["", *tokens], tokens, strict=False)]
-    return [_numbered(tokens[start:start + WINDOW], named[start:start + WINDOW]) for start in range(max(len(tokens) - WINDOW + 1, 0))]
-
-
-def _own_names(tree: ast.Module) -> set[str]:
-    """Every name that the answer itself gives: variables, arguments, functions."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        elif isinstance(node, ast.arg):
-            found.add(node.arg)
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            found.add(node.name)
-    return found
-
-
-def _tokens(tree: ast.Module) -> list[str]:
-    """The tokens of a tree written anew: one layout for all, no comment, no docstring, no import, no annotation."""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)):
-            node.body = [part for part in node.body if not isinstance(part, (ast.Import, ast.ImportFrom)) and not (
-                isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))] or [ast.Pass()]
-        if isinstance(node, ast.arg):
-            node.annotation = None
-        if isinstance(node, ast.FunctionDef):
-            node.returns = None
-    try:
-        text = ast.unparse(tree)
-    except RecursionError:
-        return []
-    kinds = (tokenize.NAME, tokenize.OP, tokenize.NUMBER, tokenize.STRING)
-    return [token.string for token in tokenize.generate_tokens(StringIO(text + "\n").readline) if token.type in kinds]
-
-
-def _numbered(tokens: Sequence[str], named: Sequence[bool]) -> Window:
-    """Own names become their place of first appearance in the window: renaming all of them changes nothing."""
-    places: dict[str, int] = {}
-    return hash(tuple(places.setdefault(token, len(places)) if own else token for token, own in zip(tokens, named, strict=True)))

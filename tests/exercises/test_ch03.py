@@ -331,11 +331,11 @@ def test_points_of_3_1_by_property(judge, seed):
 # ---------------------------------------------------------------- 3.3 predict
 
 ANSWER = {
-    "weights": [0.17, 0.33, 0.5],
-    "third_masked": [0.33, 0.67, 0],
-    "plus_100": [0.17, 0.33, 0.5],
-    "doubled": [0.07, 0.29, 0.64],
-    "masked_with_0": [0.25, 0.5, 0.25],
+    "weights": [0.13, 0.38, 0.5],
+    "third_masked": [0.25, 0.75, 0],
+    "plus_100": [0.12, 0.37, 0.5],
+    "doubled": [0.04, 0.35, 0.62],
+    "masked_with_0": [0.2, 0.6, 0.2],
 }
 
 
@@ -343,8 +343,8 @@ ANSWER = {
     "answer",
     [
         ANSWER,
-        {**ANSWER, "weights": (1 / 6, 2 / 6, 3 / 6)},
-        {**ANSWER, "doubled": np.array([1, 4, 9]) / 14},
+        {**ANSWER, "weights": (1 / 8, 3 / 8, 4 / 8)},
+        {**ANSWER, "doubled": np.array([1, 9, 16]) / 26},
         {key: torch.tensor(value) for key, value in ANSWER.items()},
     ],
 )
@@ -355,23 +355,22 @@ def test_3_3_accepts_rounded_and_exact_answers(judge, answer):
 @pytest.mark.parametrize(
     ("key", "value", "phrase"),
     [
-        ("weights", [0, math.log(2) / math.log(6), math.log(3) / math.log(6)], "by their sum"),
-        ("weights", [1, 2, 3], "divide"),
+        ("weights", [0, math.log(3) / math.log(12), math.log(4) / math.log(12)], "by their sum"),
+        ("weights", [1, 3, 4], "divide"),
         ("weights", [0, 0, 1], "hard maximum"),
         ("weights", [0.1, 0.1, 0.1], "sum to 0.3"),
         ("weights", [0.3, 0.2, 0.5], "large"),
-        ("weights", [0.2, 0.3, 0.5], "give 2 decimals"),
-        ("weights", [0.16, 0.33, 0.5], "round, do not truncate"),
-        ("third_masked", [0.33, 0.66, 0], "round, do not truncate"),
-        ("doubled", [0.07, 0.28, 0.64], "round, do not truncate"),
-        ("third_masked", [0.17, 0.33, 0], "before the softmax"),
-        ("third_masked", [0.25, 0.5, 0.25], "exp(0) = 1"),
-        ("third_masked", [0.17, 0.33, 0.5], "still has"),
+        ("weights", [0.1, 0.4, 0.5], "give 2 decimals"),
+        ("doubled", [0.03, 0.34, 0.61], "round, do not truncate"),
+        ("doubled", [0.04, 0.34, 0.62], "round, do not truncate"),
+        ("third_masked", [0.13, 0.38, 0], "before the softmax"),
+        ("third_masked", [0.2, 0.6, 0.2], "exp(0) = 1"),
+        ("third_masked", [0.13, 0.37, 0.5], "still has"),
         ("plus_100", [0.33, 0.33, 0.33], "differences"),
         ("plus_100", [0, 0, 1], "not grown"),
-        ("doubled", [0.17, 0.33, 0.5], "multiplied"),
-        ("masked_with_0", [0.33, 0.67, 0], "not a weight of 0"),
-        ("masked_with_0", [0.17, 0.33, 0], "not the weight"),
+        ("doubled", [0.13, 0.38, 0.5], "squared, not doubled"),
+        ("masked_with_0", [0.25, 0.75, 0], "not a weight of 0"),
+        ("masked_with_0", [0.13, 0.38, 0], "not the weight"),
         ("weights", [0.5, 0.5], "expected 3 numbers"),
         ("weights", "a third", "expected 3 numbers"),
         ("weights", None, "no prediction yet"),

@@ -607,7 +607,8 @@ def test_5_6_biases_left_out_of_output_maps_are_named_in_every_part(judge, missi
     given = {key: COUNTS[key] - 512 * n for key, n in zip(COUNTS, missing)}
     verdict = judge("5.6", given)
     assert verdict.message.count("Only the last one of the model, that scores the vocabulary") == 6 - missing.count(0)
-    assert "norm" not in verdict.message and verdict.points == missing.count(0) and verdict.misconception == "attention"
+    assert "norm" not in verdict.message and verdict.points == missing.count(0)
+    assert verdict.misconception == "one attention layer"
 
 
 def test_5_6_a_norm_left_out_is_one_where_the_attention_is_right(judge):

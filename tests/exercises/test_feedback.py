@@ -257,7 +257,7 @@ def test_a_misspelt_key_is_named(judge):
     assert "'more_data' is none of the keys decay_at_20" in message
 
 
-@pytest.mark.parametrize("weights", [(17, 33, 50), (16.7, 33.3, 50)])
+@pytest.mark.parametrize("weights", [(13, 38, 50), (12.5, 37.5, 50)])
 def test_per_cent_is_named(judge, weights):
     assert "weights: that is in per cent" in judge("3.3", {"weights": weights}).message
 

@@ -29,11 +29,11 @@ def reference(exponentials: Sequence[int], masked: int, shift: float) -> dict[st
 
 
 def draw(rng: np.random.Generator) -> list[Case]:
-    return [Case("", {"exponentials": [1, 2, 3], "masked": 2, "shift": 100.0})]
+    return [Case("", {"exponentials": [1, 3, 4], "masked": 2, "shift": 100.0})]
 
 
-_PLAIN, _HALVES = (1 / 6, 2 / 6, 3 / 6), (1 / 3, 2 / 3, 0.0)
-_LOGS = tuple(math.log(n) / math.log(6) for n in (1, 2, 3))
+_PLAIN, _QUARTERS = (1 / 8, 3 / 8, 4 / 8), (1 / 4, 3 / 4, 0.0)
+_LOGS = tuple(math.log(n) / math.log(12) for n in (1, 3, 4))
 _THIRDS = (1 / 3, 1 / 3, 1 / 3)
 ITEMS = (
     Item(
@@ -41,7 +41,7 @@ ITEMS = (
         0.0051,
         (
             (_LOGS, "You divide the scores by their sum. A softmax exponentiates first, and exp(ln n) = n."),
-            ((1.0, 2.0, 3.0), "That is exp of each score; divide by their sum."),
+            ((1.0, 3.0, 4.0), "That is exp of each score; divide by their sum."),
             (_THIRDS, "Equal weights come from equal scores; these differ."),
             ((0.0, 0.0, 1.0), "That is the hard maximum. A softmax leaves something to every score."),
         ),
@@ -51,16 +51,16 @@ ITEMS = (
         0.0051,
         (
             (
-                (1 / 6, 2 / 6, 0.0),
+                (1 / 8, 3 / 8, 0.0),
                 "The third weight is gone, but its share has not been given to the others: "
                 "they sum to 0.5. The mask acts before the softmax.",
             ),
             (
-                (1 / 4, 2 / 4, 1 / 4),
+                (1 / 5, 3 / 5, 1 / 5),
                 "That is a score of 0, and exp(0) = 1 is not nothing. Masked means a score of −∞.",
             ),
             (_PLAIN, "The third word still has half the weight."),
-            ((0.5, 0.5, 0.0), "The first two scores still differ: ln 1 and ln 2."),
+            ((0.5, 0.5, 0.0), "The first two scores still differ: ln 1 and ln 3."),
         ),
     ),
     Item(
@@ -68,7 +68,7 @@ ITEMS = (
         0.0051,
         (
             (
-                tuple((math.log(n) + 100) / (math.log(6) + 300) for n in (1, 2, 3)),
+                (0.331, 0.334, 0.335),  # (ln n + 100) / (ln 12 + 300); three thirds are as near
                 "You divide the scores by their sum, where 100 swamps the rest. A softmax sees differences, "
                 "not ratios: exp(s + 100) = e¹⁰⁰ · exp(s), above and below the line.",
             ),
@@ -81,22 +81,18 @@ ITEMS = (
         (
             (
                 _PLAIN,
-                "A softmax does not change when all scores are shifted; it does when they are multiplied.",
+                "A softmax does not change when all scores are shifted; it does when they are multiplied: "
+                "exp(2 s) is exp(s) squared, not doubled.",
             ),
-            (
-                (1 / 6, 1 / 3, 1 / 2),
-                "A softmax does not change when all scores are shifted; it does when they are multiplied.",
-            ),
-            ((2 / 12, 4 / 12, 6 / 12), "exp(2 s) is exp(s) squared, not doubled."),
         ),
     ),
     Item(
         "masked_with_0",
         0.0051,
         (
-            (_HALVES, "A score of 0 is not a weight of 0: exp(0) = 1."),
-            ((1 / 6, 2 / 6, 0.0), "The score is set to 0, not the weight."),
-            (_PLAIN, "The third score was ln 3 and is now 0: something changes."),
+            (_QUARTERS, "A score of 0 is not a weight of 0: exp(0) = 1."),
+            ((1 / 8, 3 / 8, 0.0), "The score is set to 0, not the weight."),
+            (_PLAIN, "The third score was ln 4 and is now 0: something changes."),
         ),
     ),
 )
@@ -110,7 +106,7 @@ EXERCISE = Exercise(
     8,
     "say what a mask, a shift and a factor do to the weights",
     (
-        Property("weights", "weights of the scores ln 1, ln 2, ln 3"),
+        Property("weights", "weights of the scores ln 1, ln 3, ln 4"),
         Property("third_masked", "the third word masked"),
         Property("plus_100", "all scores plus 100"),
         Property("doubled", "all scores doubled"),

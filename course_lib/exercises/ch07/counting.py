@@ -72,8 +72,7 @@ ITEMS = (
         (
             (_V * _C / (12 * _BLOCK), "That is in proportion to the blocks. Asked is the share of all parameters."),
             (1 - _V * _C / _ALL, "That is the share of all the rest."),
-            (_V / _ALL, "Each word has a row of 768 numbers."),
-            (_C / _ALL * 512, "These are the positions. Asked are the words."),
+            (_V / _ALL, "Each word has a row of 768 numbers, and asked are the words, not the positions."),
         ),
     ),
     Item(

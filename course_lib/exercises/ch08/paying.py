@@ -99,7 +99,6 @@ ITEMS = (
             (0.8, "That is one of three counted in another way: of the three said two are right, of the three true ones two are said."),
             (0.5, _BOUNDARY),
             (1 / 3, _BOUNDARY),
-            (0.91, f"That counts words. {_BOUNDARY}"),
             (10 / 11, f"That counts words. {_BOUNDARY}"),
             (0, f"Some are right from end to end. {_BOUNDARY}"),
         ),
