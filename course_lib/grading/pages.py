@@ -69,9 +69,9 @@ def opening(submission: Submission, cards: Sequence[Card]) -> str:
         return ("Nothing in what you handed in could be graded, so nothing here judges your work. Look below for what was found, save your "
                 "notebook, and ask your lecturer whether you may hand in the .ipynb file again.")
     first = next((card for card in cards if card.row.attempted), cards[0])
-    return ("No points this time; each card says what is missing, and a next attempt starts from there. Begin with "
-            f"{first.row.exercise} · {first.title}: mend the answer in your notebook until its check cell agrees, then ask your lecturer "
-            "whether you may hand in again.")
+    return ("No points this time; each card says what is missing, and a next attempt starts from there. Begin with exercise "
+            f"{first.row.exercise}: mend its answer in your notebook until the check cell below agrees, then ask your lecturer whether "
+            "you may hand in again.")
 
 
 def student_page(submission: Submission, rows: Sequence[Row], assignment: Assignment, date: str) -> str:

@@ -130,7 +130,7 @@ def test_a_page_without_points_begins_with_a_word_of_what_to_do():
     rows = [row("ada", "3.3", 0, attempted=False), row("ada", "3.1", 0), row("ada", "3.2", 0)]
     one = Submission("ada", "x.ipynb", {"3.1": "x"}, name="Ada")
     text = read(pages.student_page(one, rows, assignment(), "d"))
-    assert text.index("No points this time") < text.index("3.3 ·") and "Begin with 3.1 · Additive attention" in text
+    assert text.index("No points this time") < text.index("3.3 ·") and "Begin with exercise 3.1:" in text
     nothing = read(pages.student_page(Submission("ada", "x.pdf", {}), rows, assignment(), "d"))
     assert "Nothing in what you handed in could be graded" in nothing and "No points this time" not in nothing
     for some in ([row("ada", "3.1", 1)], [row("ada", "3.1", 0, manual=0.5)], []):
