@@ -16,7 +16,7 @@ from course_lib.exercises import exercise
 from course_lib.grading.assignment import Assignment
 from course_lib.grading.similarity import Pair
 from course_lib.grading.store import Row
-from course_lib.grading.submissions import Submission
+from course_lib.grading.submissions import NOTHING, Submission
 from course_lib.grading.tables import number, review_of, totals
 
 BINS = 10
@@ -88,9 +88,10 @@ def class_page(submissions: Sequence[Submission], rows: Sequence[Row], pairs: Se
     students = [{"student": one.student, "points": number(points.get(one.student, 0)), "notes": one.notes,
                  "cells": [_cell(by_student.get(one.student, {}).get(id)) for id in ids]} for one in submissions]
     earned = [points.get(one.student, 0) for one in submissions]
+    nothing = {row.student: row.reason for row in rows if row.reason.startswith(NOTHING)}
     return _environment().get_template("class.html").render(
         assignment=assignment, date=date, footer=footer, students=students,
-        mean=f"{statistics.mean(earned):.1f}" if earned else "–", pairs=pairs, reviews=review_of(rows),
+        mean=f"{statistics.mean(earned):.1f}" if earned else "–", pairs=pairs, reviews=review_of(rows), nothing=nothing,
         median=f"{statistics.median(earned):g}" if earned else "–", bins=_bins(earned, assignment.points),
         exercises=[_exercise(id, rows) for id in ids], misconceptions=misconceptions(rows)[:12],
         unfinished=[one.student for one in submissions if len(by_student.get(one.student, {})) < len(ids)],

@@ -104,6 +104,16 @@ def test_the_class_page_counts():
         assert part in text, part
 
 
+def test_who_handed_in_nothing_that_can_be_graded_is_to_be_looked_at():
+    why = "nothing to grade: x.ipynb is no notebook that can be read"
+    people = [Submission("a", "x", {}), Submission("b", "x", {}, ("x.ipynb is odd",))]
+    rows = [row(name, id, 0, reason=why if name == "b" else "", attempted=name == "a") for name in "ab" for id in references()]
+    text = read(pages.class_page(people, rows, [], assignment(), "today"))
+    assert "1 to look at" in text and f"b · {why}" in text and text.count(why) == 1
+    mine = read(pages.student_page(people[1], rows[6:], assignment(), "d"))
+    assert mine.index("x.ipynb is odd") < mine.index("3.3 · ") and mine.count(why) == 6 and "6 not attempted" in mine
+
+
 @pytest.mark.parametrize("earned, maximum, counts", [
     ([], 21, [0] * 10), ([0, 21, 20.5, 10], 21, [1, 0, 0, 0, 1, 0, 0, 0, 0, 2]), ([1, 2, 3], 3, [0, 1, 2]), ([0], 0, [1]),
 ])

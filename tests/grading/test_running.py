@@ -10,7 +10,7 @@ from course_lib.grading import cluster, running
 from course_lib.grading.marking import Mark
 from course_lib.grading.running import grade, here, jobs
 from course_lib.grading.store import Store
-from course_lib.grading.submissions import NOT_THERE, Submission
+from course_lib.grading.submissions import EMPTY, NOT_THERE, NOTHING, UNCHANGED, Submission
 from course_lib.grading.tasks import Graded, Settings, Task, Unavailable
 from tests.grading.classroom import assignment, references
 
@@ -87,6 +87,19 @@ def test_why_an_answer_is_missing_is_told(store):
     assert (rows["ada", "3.4"].reason, rows["ada", "3.4"].attempted) == ("the cell is gone", True)
     assert {(row.reason, row.attempted) for row in rows.values() if row.student == "bob"} == {(NOT_THERE, False)}
     assert {row.reason for row in rows.values() if row.student == "ada"} == {"", "the cell is gone"}
+
+
+@pytest.mark.parametrize("why, attempted", [
+    (UNCHANGED, False), (EMPTY, False), (f"{NOTHING}: x", False), ("the cell is not valid Python", True),
+])
+def test_what_is_not_to_be_judged_is_not_run(store, why, attempted):
+    def run(tasks, settings):
+        assert "3.2" not in tasks[0].answers and len(tasks[0].answers) == 5
+        yield Graded("ada", Mark("3.2", 0, 3, True, reason="no answer was handed in"))
+    grade([Submission("ada", "x", dict.fromkeys(IDS, "x"), (), {"3.2": why})], store, SETTINGS, run)
+    (row,) = store.rows()
+    assert (row.points, row.reason, row.attempted, row.misconception) == (0, why, attempted, "")
+    assert store.submissions()[0].answers["3.2"] == "x"                 # shown all the same
 
 
 def test_lines_of_json_there_and_back():
