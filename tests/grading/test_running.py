@@ -1,5 +1,8 @@
 """Runs: stored at once, resumed, repeated only where something changed; processes that die cost nobody a mark."""
 
+import os
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -100,6 +103,15 @@ def test_what_is_not_to_be_judged_is_not_run(store, why, attempted):
     (row,) = store.rows()
     assert (row.points, row.reason, row.attempted, row.misconception) == (0, why, attempted, "")
     assert store.submissions()[0].answers["3.2"] == "x"                 # shown all the same
+
+
+def test_a_grading_process_whose_starter_is_gone_ends_without_a_word():
+    with subprocess.Popen([sys.executable, "-m", running.MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env={**os.environ, "PYTHONPATH": str(running.LIBRARY.parent)}) as process:
+        process.stdout.close()
+        task = Task("ada", dict.fromkeys(IDS, "def f(:"))
+        said = process.communicate(f"{Settings(assignment(), 5, True).as_json()}\n{task.as_json()}\n", timeout=120)[1]
+    assert (process.returncode, said) == (0, "")
 
 
 def test_lines_of_json_there_and_back():
