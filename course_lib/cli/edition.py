@@ -11,6 +11,7 @@ from course_lib.cli.notebooks import as_text, write_whole
 from course_lib.cli.student import student_edition
 
 KEPT = ".course"                        # folder for our own files inside the student's
+STRIPPED = "course_without_solutions"   # in a notebook's metadata: there is nothing left to take out
 README = """\
 # My course
 
@@ -35,7 +36,8 @@ def edition_files(notebooks: Path) -> Iterator[tuple[str, bytes]]:
 def edition_of(path: Path) -> str:
     """The student edition of one notebook as the text of its file. Raises ValueError with the notebook's name."""
     try:
-        return as_text(student_edition(nbformat.read(path, as_version=4)))
+        book = nbformat.read(path, as_version=4)
+        return as_text(book if book.metadata.pop(STRIPPED, False) is True else student_edition(book))
     except (ValueError, SyntaxError) as error:
         raise ValueError(f"{path.name}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -26,9 +27,10 @@ from course_lib.grading.running import jobs as on_jobs
 from course_lib.grading.sandbox import Unsandboxed
 from course_lib.grading.similarity import similar
 from course_lib.grading.store import Store
-from course_lib.grading.submissions import NOT_THERE, Submission, read
+from course_lib.grading.submissions import Submission, read
 from course_lib.grading.tasks import Graded, Settings, Unavailable
 
+NAMED = 12  # students named in one line on the console
 
 @click.command(epilog=f"Example: {COMMANDS['grade'].example}")
 @click.argument("submissions", type=click.Path(exists=True, path_type=Path))
@@ -58,13 +60,14 @@ def grade(context: click.Context, submissions: Path, wanted: Sequence[str], seed
     Ends with exit code 1 if a submission could not be graded to its end.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with lock(out / "grade.lock", wait=False), stoppable():
+        with stoppable():
             assignment = asked_for(wanted, source.resolve(), submissions)
             everyone = list(read(submissions, assignment))
-            store = Store(out / "grades.db", assignment, seed)
-            try:
-                known = {one.student for one in (*everyone, *store.submissions())}
+            check_answered(everyone, assignment, source.resolve(), submissions)
+            out.mkdir(parents=True, exist_ok=True)
+            with lock(out / "grade.lock", wait=False), closing(Store(out / "grades.db", assignment, seed)) as store:
+                earlier = [one.student for one in store.submissions()]
+                known = {*(one.student for one in everyone), *earlier}
                 by_hand = read_manual(manual.read_bytes(), known, assignment) if manual else []  # before hours of grading
                 if unsandboxed:
                     say(Unsandboxed.protects)
@@ -72,8 +75,7 @@ def grade(context: click.Context, submissions: Path, wanted: Sequence[str], seed
                 faults = run(everyone, store, Settings(assignment, store.seed, unsandboxed), runner)
                 store.set_manual(by_hand)
                 write_results(store, assignment, out)
-            finally:
-                store.close()
+                summary(everyone, earlier, assignment, len(faults))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except Unavailable as error:
@@ -99,14 +101,32 @@ def asked_for(wanted: Sequence[str], notebooks: Path, submissions: Path) -> Assi
             raise ValueError(f"assignment: cannot read {wanted[0]} ({error.strerror})") from error
     chapters = find_chapters(notebooks)
     if not wanted:
-        everything = of_notebooks([chapter.path for chapter in chapters], stub)
-        chapter_of = {asked.id: asked.chapter for asked in everything.exercises}
-        wanted = sorted({chapter_of[id] for one in read(submissions, everything) for id in chapter_of
-                         if one.missing.get(id) != NOT_THERE})
+        wanted = answered(notebooks, submissions)
         if not wanted:
             raise ValueError(f"submissions: got no answer to any exercise in {submissions}, expected some")
         click.echo(f"assignment: {', '.join(wanted)} (found in the submissions)")
     return of_notebooks([chapter.path for chapter in select(chapters, wanted)], stub)
+
+
+def answered(notebooks: Path, submissions: Path) -> list[str]:
+    """The chapters of which at least one answer was handed in."""
+    everything = of_notebooks([chapter.path for chapter in find_chapters(notebooks)], stub)
+    return chapters_held(list(read(submissions, everything)), everything)
+
+
+def chapters_held(everyone: Sequence[Submission], assignment: Assignment) -> list[str]:
+    """The chapters of the assignment of which at least one answer was handed in."""
+    return sorted({asked.chapter for asked in assignment.exercises if any(one.holds(asked.id) for one in everyone)})
+
+
+def check_answered(everyone: Sequence[Submission], assignment: Assignment, notebooks: Path, submissions: Path) -> None:
+    """Say which chapters nobody answers. Raises ValueError if that is all of them and the answers are to others."""
+    held = chapters_held(everyone, assignment)
+    lacking = ", ".join(sorted({asked.chapter for asked in assignment.exercises} - {*held}))
+    if not held and (others := answered(notebooks, submissions)):
+        raise ValueError(f"assignment: got {lacking}, to which {submissions} has no answer, expected {', '.join(others)}, to which it has")
+    if lacking:
+        click.echo(f"nobody answers {lacking}")
 
 
 def run(everyone: Sequence[Submission], store: Store, settings: Settings, runner: Runner) -> list[Graded]:
@@ -114,16 +134,39 @@ def run(everyone: Sequence[Submission], store: Store, settings: Settings, runner
     total = len(everyone) * len(settings.assignment.exercises)
     with tqdm(total=total, disable=None, leave=False, dynamic_ncols=True, file=sys.stdout,
               bar_format="{n_fmt}/{total_fmt} answers |{bar}| {elapsed}, about {remaining} left{postfix}") as bar:
+        begun: set[str] = set()
+
         def told(graded: Graded) -> None:
+            if bar.disable and graded.student not in begun:  # a log: a line per student
+                begun.add(graded.student)
+                click.echo(f"{len(begun)} of {len(everyone)}: {graded.student}")
             bar.set_postfix_str(f" · {graded.student[:30]}", refresh=False)
             bar.update(1 if graded.mark else 0)
 
         def began(done: int) -> None:
             bar.update(done)
             bar.initial = done
-        faults = grade_all(everyone, store, settings, runner, told, began)
-    click.echo(f"{len(everyone)} submissions, {len(settings.assignment.exercises)} exercises each, {len(faults)} not graded to the end")
-    return faults
+        return grade_all(everyone, store, settings, runner, told, began)
+
+
+def summary(everyone: Sequence[Submission], earlier: Sequence[str], assignment: Assignment, faults: int) -> None:
+    """What was graded, who handed in nothing that can be graded, and who else is in the results."""
+    counts = f"{_count(len(everyone), 'submission')}, {_count(len(assignment.exercises), 'exercise')} each"
+    click.echo(f"{counts}, {faults} not graded to the end")
+    if empty := [one.student for one in everyone if one.nothing]:
+        click.echo(f"to look at: {len(empty)} handed in nothing that can be graded: {_named(empty)}")
+    now = {one.student for one in everyone}
+    if others := [student for student in earlier if student not in now]:
+        click.echo(f"{_count(len(others), 'more student')} graded into this folder earlier: {_named(others)}")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def _named(students: Sequence[str]) -> str:
+    more = len(students) - NAMED
+    return ", ".join(students[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def write_results(store: Store, assignment: Assignment, out: Path) -> None:
@@ -133,7 +176,7 @@ def write_results(store: Store, assignment: Assignment, out: Path) -> None:
     texts = {"assignment.json": assignment.as_json(), "grades.csv": tables.grades(rows), "review.csv": tables.to_review(rows),
              "moodle.csv": tables.moodle(rows, everyone, assignment), "canvas.csv": tables.canvas(rows, everyone, assignment),
              "class.html": pages.class_page(everyone, rows, pairs, assignment, date, f"seed of the secret inputs: {store.seed}")}
-    files = {name: text.encode("utf-8-sig" if name in tables.FOR_PEOPLE else "utf-8", "replace") for name, text in texts.items() if text}
+    files = {name: text.encode("utf-8-sig" if name in tables.FOR_PEOPLE else "utf-8", "replace") for name, text in texts.items()}
     feedback = {one.student: pages.student_page(one, [row for row in rows if row.student == one.student], assignment, date)
                 .encode("utf-8", "replace") for one in everyone}
     files |= {f"feedback/{tables.page_name(student)}": page for student, page in feedback.items()}
@@ -141,3 +184,5 @@ def write_results(store: Store, assignment: Assignment, out: Path) -> None:
     for name, content in (files | zips).items():
         if content:
             write_whole(out / name, content)
+        else:
+            (out / name).unlink(missing_ok=True)  # a platform's file in which nobody is left

@@ -1,15 +1,18 @@
 """The command `release`: an assignment for students, without solutions, the same bytes every time."""
 
+import io
 import re
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
+import nbformat
 
 from course_lib.cli import COMMANDS, ROOT
 from course_lib.cli.chapters import NOTEBOOKS, Chapter, find_chapters, select
-from course_lib.cli.edition import edition_of
-from course_lib.cli.notebooks import write_whole
+from course_lib.cli.edition import STRIPPED, edition_of
+from course_lib.cli.notebooks import as_text, write_whole
 from course_lib.cli.student import stub
 from course_lib.exercises import exercise
 from course_lib.grading.assignment import Assignment, of_notebooks
@@ -41,6 +44,14 @@ time and memory. Points are given by property, so a part that is right counts. W
 and neither do the check cells, changed or not.
 """
 
+COURSE = """\
+# The course, without solutions
+
+`python3 -m course_lib lab` makes an environment of its own (Python 3.11 or newer, 2 GB of disk, minutes) and opens your copy of the
+notebooks in `my_course`. The cell below each answer checks it at once.
+"""
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in course.zip
+
 
 @click.command(epilog=f"Example: {COMMANDS['release'].example}")
 @click.argument("chapters", nargs=-1, metavar="[CHAPTER]...")
@@ -48,7 +59,8 @@ and neither do the check cells, changed or not.
               type=click.Path(file_okay=False, path_type=Path))
 @click.option("--notebooks", "source", default=NOTEBOOKS, show_default="notebooks", help="Folder of the instructor's chapters.",
               type=click.Path(exists=True, file_okay=False, path_type=Path))
-def release(chapters: Sequence[str], out: Path, source: Path) -> None:
+@click.option("--course", is_flag=True, help="Write course.zip, too: what a student needs to work on these chapters, and no other notebook.")
+def release(chapters: Sequence[str], out: Path, source: Path, course: bool) -> None:
     """Write an assignment for students: a folder for each CHAPTER, such as 03, or for all of them.
 
     Each has the notebook without solutions, outputs and speaker notes, its checks locked, a README with points and what to hand
@@ -57,6 +69,8 @@ def release(chapters: Sequence[str], out: Path, source: Path) -> None:
     try:
         chosen = select(find_chapters(source.resolve()), chapters)
         files = dict(released(chosen))  # all made before the first is written
+        if course:
+            files["course.zip"] = zipped(course_files(files))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     for name, content in files.items():
@@ -65,6 +79,8 @@ def release(chapters: Sequence[str], out: Path, source: Path) -> None:
     for chapter in chosen:
         mine = [asked for asked in assignment.exercises if asked.chapter == chapter.name]
         click.echo(f"{out / chapter.name}: {len(mine)} exercises, {sum(asked.points for asked in mine)} points")
+    if course:
+        click.echo(f"{out / 'course.zip'}: the course for students, without solutions in its notebooks")
 
 
 def released(chapters: Sequence[Chapter]) -> Iterator[tuple[str, bytes]]:
@@ -79,6 +95,35 @@ def released(chapters: Sequence[Chapter]) -> Iterator[tuple[str, bytes]]:
         yield f"{chapter.name}/README.md", readme(chapter, assignment).encode()
         for name in sorted(set(re.findall(r"\]\((figures/[\w./-]+\.(?:svg|png))\)", text))):
             yield f"{chapter.name}/{name}", (chapter.path.parents[1] / name).read_bytes()
+
+
+def course_files(files: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """What a student needs: the library with its judges, and of the released files the notebooks and figures."""
+    yield "README.md", COURSE.encode()
+    for name in ("LICENSE", "requirements.txt"):
+        yield name, (ROOT / name).read_bytes()
+    for path in sorted((ROOT / "course_lib").rglob("*")):
+        inside = path.relative_to(ROOT)
+        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in inside.parts):
+            yield inside.as_posix(), path.read_bytes()
+    figures = {name.partition("/")[2]: content for name, content in files.items() if "/figures/" in name}
+    yield from sorted(figures.items())
+    for name, content in files.items():
+        if name.endswith(".ipynb"):
+            book = nbformat.reads(content.decode(), as_version=4)
+            book.metadata[STRIPPED] = True
+            yield f"notebooks/{name.partition('/')[2]}", as_text(book).encode()
+
+
+def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """A zip of these files, the same bytes on every machine: nothing is compressed, for compressors differ."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files:
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16  # as on Unix, also where it is not
+            archive.writestr(entry, content)
+    return out.getvalue()
 
 
 def readme(chapter: Chapter, assignment: Assignment) -> str:

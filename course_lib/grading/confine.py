@@ -12,12 +12,13 @@ import struct
 import sys
 
 NOBODY = 65534
-TMPFS_BYTES = 64 << 20  # each of /tmp and /dev/shm
+SCRATCH = ("/tmp", "/dev/shm")  # where an answer may write
+TMPFS_BYTES = 64 << 20  # each of them
 FILE_BYTES = 16 << 20
 OPEN_FILES = 64
 
 _NEW = 0x00020000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000  # mounts, IPC, users, processes, network
-_NOSUID_NODEV_NOEXEC, _READ_ONLY, _PRIVATE = 2 | 4 | 8, 1, 0x4000 | 0x40000
+_NOSUID_NODEV_NOEXEC, _READ_ONLY, _PRIVATE, _BIND = 2 | 4 | 8, 1, 0x4000 | 0x40000, 0x1000 | 0x4000
 _SET_DUMPABLE, _NO_NEW_PRIVILEGES, _CAPABILITIES_3 = 4, 38, 0x20080522
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -58,8 +59,14 @@ def own_namespaces() -> None:
             file.write(line)
     _checked(_libc.mount(b"none", b"/", None, _PRIVATE, None), "mount /")
     options = f"size={TMPFS_BYTES},nr_inodes=4096,mode=1777".encode()
-    for place in (b"/tmp", b"/dev/shm"):
-        _checked(_libc.mount(b"tmpfs", place, b"tmpfs", _NOSUID_NODEV_NOEXEC, options), place.decode())
+    python = [place for place in dict.fromkeys((sys.base_prefix, sys.prefix)) if place.startswith(tuple(f"{one}/" for one in SCRATCH))]
+    held = [os.open(place, os.O_PATH) for place in python]
+    for place in SCRATCH:
+        _checked(_libc.mount(b"tmpfs", place.encode(), b"tmpfs", _NOSUID_NODEV_NOEXEC, options), place)
+    for place, file in zip(python, held, strict=True):  # what was covered is shown again, as read-only as it was
+        os.makedirs(place, exist_ok=True)
+        _checked(_libc.mount(f"/proc/self/fd/{file}".encode(), place.encode(), None, _BIND, None), place)
+        os.close(file)
     _checked(_libc.mount(b"tmpfs", b"/proc", b"tmpfs", _NOSUID_NODEV_NOEXEC | _READ_ONLY, b"size=4k"), "/proc")
     os.chdir("/tmp")
 

@@ -20,7 +20,7 @@ MAX_ENTRIES = 20_000  # files in one zip
 MAX_NAME = 120  # characters of a student's name
 
 _MOODLE = re.compile(r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?")
-_CANVAS = re.compile(r"(?P<name>[^_]+)_(?:LATE_)?(?P<number>\d+)_\d+_.+")
+_CANVAS = re.compile(r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_\d+_.+")
 _TOO_MUCH = f"comes after more than {MAX_STUDENT // 10**6} MB from one student"
 _IGNORED = ("__MACOSX", ".ipynb_checkpoints")
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
@@ -34,6 +34,7 @@ class Student:
     name: str
     number: str = ""
     platform: str = ""
+    late: bool = False  # so the platform says, of one of the files
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,11 @@ def collect(path: Path) -> Iterator[tuple[Student, list[File]]]:
         try:
             entries = list(_of_zip(io.FileIO(path)))
         except _BROKEN as error:
-            raise ValueError(f"path: got {path}, expected a zip that can be read ({error})") from error
+            raise ValueError(f"submissions: got {path}, expected a zip that can be read ({error})") from error
     elif path.suffix.lower() == ".ipynb" and path.is_file():
         entries = [_on_disk(path, path.name)]
     else:
-        raise ValueError(f"path: got {path}, expected a folder, a notebook (.ipynb) or a zip")
+        raise ValueError(f"submissions: got {path}, expected a folder, a notebook (.ipynb) or a zip")
     students: dict[str, tuple[Student, list[Entry]]] = {}
     top = _wrapper([entry.path for entry in entries])
     for entry in entries:
@@ -74,10 +75,12 @@ def collect(path: Path) -> Iterator[tuple[Student, list[File]]]:
         beside = "/" not in entry.path.removeprefix(top) and not student.platform
         if beside and not entry.path.lower().endswith((".ipynb", ".zip")):
             continue  # a list or a note that the lecturer keeps there
-        students.setdefault(student.key, (student, []))[1].append(entry)
+        known, mine = students.get(student.key, (student, []))
+        mine.append(entry)
+        students[student.key] = student if student.late else known, mine
     if not students:
-        raise ValueError(f"path: got {path}, expected notebooks in it")
-    for key in sorted(students, key=_natural):
+        raise ValueError(f"submissions: got {path}, expected notebooks in it")
+    for key in sorted(students, key=natural):
         student, mine = students[key]
         yield student, _files(mine)
 
@@ -97,7 +100,7 @@ def student_of(path: str) -> Student:
 
 def _numbered(found: re.Match, platform: str) -> Student:
     name = clean(found["name"]) or "unnamed"
-    return Student(f"{name} ({found['number'][:20]})", name, found["number"][:20], platform)
+    return Student(f"{name} ({found['number'][:20]})", name, found["number"][:20], platform, bool(found.groupdict().get("late")))
 
 
 def clean(text: str) -> str:
@@ -118,7 +121,7 @@ def _wrapper(paths: Sequence[str]) -> str:
     return f"{next(iter(tops))}/" if around and not _MOODLE.fullmatch(next(iter(tops))) else ""
 
 
-def _natural(text: str) -> list[tuple[int, int | str]]:
+def natural(text: str) -> list[tuple[int, int | str]]:
     """A sorting key by which 2 comes before 10."""
     return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d{1,18})", text)]
 
@@ -126,7 +129,7 @@ def _natural(text: str) -> list[tuple[int, int | str]]:
 def _files(entries: Sequence[Entry]) -> list[File]:
     """The notebooks among a student's entries, in natural order; zips of theirs are opened once."""
     left, files = MAX_STUDENT, []
-    for entry in sorted(entries, key=lambda entry: _natural(entry.path)):
+    for entry in sorted(entries, key=lambda entry: natural(entry.path)):
         name, ending = _short(entry.path), PurePosixPath(entry.path).suffix.lower()
         if entry.refusal or ending not in (".ipynb", ".zip"):
             found = [File(name, refusal=entry.refusal or "is no notebook")]
@@ -161,7 +164,7 @@ def _opened(entry: Entry) -> list[File]:
     except _BROKEN as error:
         return [File(name, refusal=f"is no zip that can be read ({type(error).__name__})")]
     files, left = [], MAX_STUDENT
-    for one in sorted(inner, key=lambda one: _natural(one.path)):
+    for one in sorted(inner, key=lambda one: natural(one.path)):
         files.append(File(_short(one.path), refusal=one.refusal) if one.refusal else _read(one))
         left -= len(files[-1].content)
         if left < 0:

@@ -14,7 +14,7 @@ from course_lib.exercises import exercise
 from course_lib.grading.assignment import Asked, Assignment
 from course_lib.grading.similarity import Pair
 from course_lib.grading.store import Row
-from course_lib.grading.submissions import Submission
+from course_lib.grading.submissions import NOTHING, Submission
 from course_lib.grading.tables import number, page_name, review_of, totals
 
 BINS = 10
@@ -61,17 +61,17 @@ def sentence(text: str) -> str:
     return text[0].upper() + text[1:] if re.match(r"[a-z]+ ", text) else text
 
 
-def opening(submission: Submission, cards: Sequence[Card]) -> str:
+def opening(cards: Sequence[Card]) -> str:
     """What a student without points reads first: that it is no verdict on them, and what to do next."""
     if not cards or any(card.row.points for card in cards):
         return ""
-    if not submission.answers:
+    if any(card.row.reason.startswith(NOTHING) for card in cards):
         return ("Nothing in what you handed in could be graded, so nothing here judges your work. Look below for what was found, save your "
                 "notebook, and ask your lecturer whether you may hand in the .ipynb file again.")
     first = next((card for card in cards if card.row.attempted), cards[0])
-    return ("No points this time; each card says what is missing, and a next attempt starts from there. Begin with "
-            f"{first.row.exercise} · {first.title}: mend the answer in your notebook until its check cell agrees, then ask your lecturer "
-            "whether you may hand in again.")
+    return ("No points this time; each card says what is missing, and a next attempt starts from there. Begin with exercise "
+            f"{first.row.exercise}: mend its answer in your notebook until the check cell below agrees, then ask your lecturer whether "
+            "you may hand in again.")
 
 
 def student_page(submission: Submission, rows: Sequence[Row], assignment: Assignment, date: str) -> str:
@@ -80,7 +80,7 @@ def student_page(submission: Submission, rows: Sequence[Row], assignment: Assign
     return _environment().get_template("student.html").render(
         name=submission.name or submission.student, assignment=assignment, date=date,
         points=number(sum(row.points for row in rows)), full=sum(card.level == "full" for card in cards),
-        open=sum(not row.attempted for row in rows), cards=cards, opening=opening(submission, cards),
+        open=sum(not row.attempted for row in rows), cards=cards, opening=opening(cards),
         notes=submission.notes, source=submission.source)
 
 
@@ -95,16 +95,16 @@ def class_page(submissions: Sequence[Submission], rows: Sequence[Row], pairs: Se
     students = [{"student": one.student, "points": number(points.get(one.student, 0)), "notes": one.notes,
                  "cells": [_cell(by_student.get(one.student, {}).get(id)) for id in ids]} for one in submissions]
     reviews = review_of(rows)
-    unread = [(one.student, "; ".join(one.notes) or "no answer was found") for one in submissions if not one.answers]
     unfinished = [one.student for one in submissions if len(by_student.get(one.student, {})) < len(ids)]
     alike = [student for pair in pairs for student in (pair.first, pair.second)]
     earned = [points.get(one.student, 0) for one in submissions]
+    nothing = {row.student: row.reason for row in rows if row.reason.startswith(NOTHING)}
     return _environment().get_template("class.html").render(
         assignment=assignment, date=date, footer=footer, students=students,
-        mean=f"{statistics.mean(earned):.1f}" if earned else "–", pairs=pairs, reviews=reviews, unread=unread,
+        mean=f"{statistics.mean(earned):.1f}" if earned else "–", pairs=pairs, reviews=reviews, nothing=nothing,
         median=f"{statistics.median(earned):g}" if earned else "–", bins=_bins(earned, assignment.points),
         exercises=[_exercise(asked, rows) for asked in assignment.exercises], misconceptions=misconceptions(rows)[:12],
-        unfinished=unfinished, to_look_at=len({*reviews, *dict(unread), *unfinished, *alike}),
+        unfinished=unfinished, to_look_at=len({*reviews, *nothing, *unfinished, *alike}),
         pages={one.student: page_name(one.student) for one in submissions})
 
 

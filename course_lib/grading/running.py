@@ -12,7 +12,7 @@ from pathlib import Path
 
 from course_lib.grading.sandbox import Isolation, isolation
 from course_lib.grading.store import Store, course_version, keys_of
-from course_lib.grading.submissions import NOT_THERE, Submission
+from course_lib.grading.submissions import Submission, is_open
 from course_lib.grading.tasks import Graded, Settings, Task, Unavailable, marks_of
 
 LIBRARY = Path(__file__).resolve().parents[1]
@@ -37,14 +37,14 @@ def grade(submissions: Sequence[Submission], store: Store, settings: Settings, r
         done = store.done(one.student, keys[one.student])
         kept += len(done)
         if len(done) < len(settings.assignment.exercises):
-            tasks.append(Task(one.student, dict(one.answers), tuple(sorted(done))))
+            tasks.append(Task(one.student, one.to_judge(), tuple(sorted(done))))
     began(kept)
     for graded in run(tasks, settings) if tasks else ():
         if graded.mark is None:
             faults.append(graded)
         else:
             why = missing[graded.student].get(graded.mark.id)
-            mark = replace(graded.mark, reason=why, attempted=why != NOT_THERE) if why else graded.mark
+            mark = replace(graded.mark, reason=why, attempted=not is_open(why)) if why else graded.mark
             store.add(graded.student, mark, keys[graded.student][mark.id])
         told(graded)
     return faults

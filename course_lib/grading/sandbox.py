@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course_lib.grading import frames
+from course_lib.grading import confine, frames
 from course_lib.grading.box import Box
 from course_lib.grading.replies import Limits, Reply, read_reply
 from course_lib.grading.stage import Stage
@@ -128,15 +128,15 @@ class Bubblewrap(Isolation):
         command = [program, "--die-with-parent", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts",
                    "--unshare-cgroup-try", "--cap-drop", "ALL"]
         command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if os.geteuid() == 0 else ["--unshare-user"]
+        command += ["--proc", "/proc", "--dev", "/dev"]
+        for place in confine.SCRATCH:  # before what is shown: Python itself may lie under one of them
+            command += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", place]
         shown = tuple(dict.fromkeys((*SYSTEM, sys.base_prefix, sys.prefix)))
         for parent in dict.fromkeys(parent for place in shown for parent in reversed(Path(place).parents[:-1])):
             command += ["--perms", "0755", "--dir", str(parent)]
         for place in shown:
             command += ["--ro-bind-try", place, place]
-        command += ["--ro-bind", str(stage), "/course", "--proc", "/proc", "--dev", "/dev"]
-        for place in ("/tmp", "/dev/shm"):
-            command += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", place]
-        command += ["--remount-ro", "/", "--chdir", "/tmp", "--setenv", "PYTHONPATH", "/course"]
+        command += ["--ro-bind", str(stage), "/course", "--remount-ro", "/", "--chdir", "/tmp", "--setenv", "PYTHONPATH", "/course"]
         return [*command, sys.executable, "-sP", "-m", "course_lib.grading.worker", "--sandboxed"]
 
 

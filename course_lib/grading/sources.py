@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MAX_SOURCE = 100_000  # characters of one cell; the parser of this process stays within its own limits up to here
+QUOTED = 80  # characters of a line that is quoted
 _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__doc__", "__file__"}
 _FORBIDDEN = "course_lib.exercises"  # what is judged with; no answer is made of it
 _PLAIN_CALLS = frozenset(["float", "int", "complex", "tuple", "list", "set", "dict", "frozenset", "range", "len"])
@@ -32,7 +33,9 @@ def parsed(source: str) -> ast.Module:
             warnings.simplefilter("ignore")
             return ast.parse(source)
     except SyntaxError as error:
-        where = f"line {error.lineno}: " if error.lineno else ""
+        line = " ".join((error.text or "").split())
+        quoted = f", `{line[:QUOTED]}{'…' * (len(line) > QUOTED)}`" if line.isprintable() and line else ""
+        where = f"line {error.lineno}{quoted}: " if error.lineno else ""
         raise ValueError(f"the cell is not valid Python: {where}{error.msg}") from None
     except (MemoryError, RecursionError):
         raise ValueError("the cell is not valid Python: nested too deeply") from None

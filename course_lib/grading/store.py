@@ -178,8 +178,8 @@ def keys_of(submission: Submission, assignment: Assignment, seed: int, course: s
     """For each exercise a hash of all that its mark depends on: the answer, its prelude, the seed, the course."""
     found = {}
     for asked in assignment.exercises:
-        answer = submission.answers.get(asked.id, submission.missing.get(asked.id, ""))
-        parts = [answer, asked.name, assignment.prelude.get(asked.id, ""), str(seed), course]
+        parts = [submission.answers.get(asked.id, ""), submission.missing.get(asked.id, ""), asked.name,
+                 assignment.prelude.get(asked.id, ""), str(seed), course]
         found[asked.id] = hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
     return found
 

@@ -7,16 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from course_lib.grading.assignment import Asked, Assignment, cells_of, check_call, digest
-from course_lib.grading.files import File, collect
-from course_lib.grading.sources import Binding, bindings, bound_names, free_names, needed, parsed, python
+from course_lib.grading.files import File, collect, natural
+from course_lib.grading.sources import MAX_SOURCE, Binding, bindings, bound_names, free_names, needed, parsed, python
 
 MAX_CELLS = 5_000
 NOT_THERE = "no answer: the cell is not in the notebook"
+EMPTY = "no answer: the cell is empty"
+UNCHANGED = "handed back as it was given out"
+LATE = "handed in late, says the platform"
+NOTHING = "nothing to grade"  # in the whole submission; why stands after a colon
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One student's answers as source by exercise; `missing` says why one is not there, `notes` what was odd."""
+    """One student's answers as source by exercise; `missing` says why one is not judged, `notes` what was odd.
+
+    An answer that is missing for what it says (no Python, nothing changed) still has its source, to be shown.
+    """
 
     student: str
     source: str
@@ -26,6 +33,19 @@ class Submission:
     name: str = ""
     number: str = ""
     platform: str = ""
+
+    @property
+    def nothing(self) -> str:
+        """Why there is nothing to grade at all: no file can be read, or none has an answer cell; else ""."""
+        return next((why for why in self.missing.values() if why.startswith(NOTHING)), "")
+
+    def holds(self, id: str) -> bool:
+        """True if the cell of this exercise was handed in, whatever is in it."""
+        return not self.missing.get(id, "").startswith((NOT_THERE, NOTHING))
+
+    def to_judge(self) -> dict[str, str]:
+        """The answers that are worth running."""
+        return {id: source for id, source in self.answers.items() if id not in self.missing}
 
 
 @dataclass(frozen=True)
@@ -45,16 +65,20 @@ def read(path: Path, assignment: Assignment) -> Iterator[Submission]:
     """The submissions in a folder, a notebook or a zip, one student at a time. Raises ValueError if there is none."""
     for student, files in collect(path):
         cells: list[Cell] = []
-        notes: list[str] = []
+        refused: list[str] = []
         for file in files:
             try:
                 cells += cells_in(file)
             except ValueError as error:
-                notes.append(f"{file.name} {error}")
+                refused.append(f"{file.name} {error}")
         answers, missing, found = answers_in(cells, assignment)
-        if not cells and not notes:
-            notes.append("no code cell in what was handed in")
-        yield Submission(student.key, ", ".join(file.name for file in files), answers, (*notes, *found), missing,
+        if not cells and not refused:
+            refused.append("no code cell in what was handed in")
+        if missing and set(missing.values()) == {NOT_THERE} and not answers:
+            why = refused or ["no answer cell of this assignment in " + ", ".join(dict.fromkeys(cell.book for cell in cells))]
+            missing = dict.fromkeys(missing, f"{NOTHING}: {'; '.join(why[:3])}")
+        notes = (*[LATE] * student.late, *refused, *found)
+        yield Submission(student.key, ", ".join(file.name for file in files), answers, notes, missing,
                          student.name, student.number, student.platform)
 
 
@@ -65,7 +89,7 @@ def cells_in(file: File) -> list[Cell]:
     try:
         notebook = json.loads(file.content.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        raise ValueError("is no notebook that can be read") from None
+        raise ValueError("is no notebook that can be read: is it the whole file?") from None
     try:
         cells = list(cells_of(notebook))
     except ValueError as error:
@@ -88,29 +112,31 @@ def _cell(book: str, source: str, grading: Mapping) -> Cell:
 
 def answers_in(cells: Sequence[Cell], assignment: Assignment) -> tuple[dict[str, str], dict[str, str], list[str]]:
     """(answers, why others are missing, notes) found in the code cells of one student."""
-    answers, missing, notes, places = {}, {}, [], []
+    answers, missing, places = {}, {}, []
+    odd: dict[str, list[str]] = {}  # what → the exercises where it is so
     pool = [(cell, binding) for cell in cells if cell.is_answer for binding in bindings([cell.source])]
     for asked in assignment.exercises:
         fits, how = _candidates(cells, asked, assignment)
         if not fits:
             missing[asked.id] = NOT_THERE
             continue
-        cell = next((c for c in reversed(fits) if _changed(c, asked)), fits[-1])
-        notes += [f"{asked.id}: {how}"] if how else []
-        if len(fits) > 1:
-            books = {c.book for c in fits}
-            where = f"{cell.book} counts" if len(books) > 1 else "the last one that was worked on counts"
-            notes.append(f"{asked.id}: {len(fits)} answer cells; {where}")
+        cell = next((c for c in reversed(fits) if not _nothing_done(c, asked)), fits[-1])
+        where = f"{cell.book} counts" if len({c.book for c in fits}) > 1 else "the last one that was worked on counts"
+        for text in (how, f"{len(fits)} answer cells; {where}" if len(fits) > 1 else ""):
+            odd.setdefault(text, []).append(asked.id)
         places.append(cells.index(cell))
-        if cell.problem:
-            missing[asked.id] = cell.problem
+        if why := cell.problem or _nothing_done(cell, asked):
+            answers[asked.id], missing[asked.id] = cell.source[:MAX_SOURCE], why
             continue
         answers[asked.id], remark = assembled(cell, asked, assignment.prelude.get(asked.id, ""),
                                               [binding for other, binding in pool if other is not cell], cells)
-        notes += [f"{asked.id}: {remark}"] if remark else []
+        odd.setdefault(remark, []).append(asked.id)
+    for id in _edited_checks(cells, assignment):
+        odd.setdefault("the check cell was edited, which changes nothing here", []).append(id)
+    notes = [f"{', '.join(sorted(ids, key=natural))}: {text}" for text, ids in odd.items() if text]
     if places != sorted(places):
         notes.append("the answer cells stand in another order than in the assignment")
-    return answers, missing, notes + _edited_checks(cells, assignment)
+    return answers, missing, notes
 
 
 def _candidates(cells: Sequence[Cell], asked: Asked, assignment: Assignment) -> tuple[list[Cell], str]:
@@ -125,16 +151,21 @@ def _candidates(cells: Sequence[Cell], asked: Asked, assignment: Assignment) -> 
     if any(c.grade_id == asked.grade_id for c in fits):
         return fits, ""
     if fits:
-        return fits, f"the answer cell has lost its mark; found by the name {asked.name}"
+        return fits, "the answer cell has lost its mark; found by its name"
     for name in [c.check[1] for c in cells if c.check and c.check[0] == asked.id]:
         if fits := [c for c in ours if name in c.names]:
             return fits, f"the answer cell has lost its mark; found by its check as {name}"
     return [], ""
 
 
-def _changed(cell: Cell, asked: Asked) -> bool:
-    """True for a cell that is not blank and not what the student started from."""
-    return bool(cell.source.strip()) and cell.source.split() != asked.stub.split()
+def _nothing_done(cell: Cell, asked: Asked) -> str:
+    """Why a cell is no attempt: it is blank or what the student started from; else ""."""
+    return EMPTY if not cell.source.strip() else UNCHANGED if cell.source.split() == asked.stub.split() else ""
+
+
+def is_open(reason: str) -> bool:
+    """True for the reason of an exercise that was not attempted."""
+    return reason.startswith((NOT_THERE, EMPTY, UNCHANGED, NOTHING))
 
 
 def assembled(cell: Cell, asked: Asked, prelude: str, pool: Sequence[Binding],
@@ -171,10 +202,11 @@ def _without_strays(source: str, unknown: frozenset[str]) -> str:
 
 
 def _edited_checks(cells: Sequence[Cell], assignment: Assignment) -> list[str]:
+    """The exercises whose check cell is not as it was given out."""
     found = []
     for asked in assignment.exercises:
         checks = [c for c in cells if c.grade_id == asked.check_id]
         plain = f'check("{asked.id}", {asked.name})'
         if asked.check_id and checks and any(c.source.strip().replace("'", '"') != plain for c in checks):
-            found.append(f"{asked.id}: the check cell was edited, which changes nothing here")
+            found.append(asked.id)
     return found

@@ -10,7 +10,7 @@ import pytest
 
 from course_lib.grading import files
 from course_lib.grading.files import Student, clean, collect, student_of
-from course_lib.grading.submissions import read
+from course_lib.grading.submissions import LATE, read
 from tests.grading.classroom import NAME, assignment, content, handed_in, references, write, zipped
 
 
@@ -21,7 +21,7 @@ from tests.grading.classroom import NAME, assignment, content, handed_in, refere
     ("Participant_77_assignsubmission_file_/a/b.ipynb", Student("Participant (77)", "Participant", "77", "moodle")),
     ("Anne-Marie O_Neill_5_assignsubmission_file_/a.ipynb", Student("Anne-Marie O_Neill (5)", "Anne-Marie O_Neill", "5", "moodle")),
     ("lovelaceada_4711_99812_03_bahdanau_attention.ipynb", Student("lovelaceada (4711)", "lovelaceada", "4711", "canvas")),
-    ("lovelaceada_LATE_4711_99812_03_bahdanau_attention-1.ipynb", Student("lovelaceada (4711)", "lovelaceada", "4711", "canvas")),
+    ("lovelaceada_LATE_4711_99812_03_bahdanau_attention-1.ipynb", Student("lovelaceada (4711)", "lovelaceada", "4711", "canvas", True)),
     ("ada.ipynb", Student("ada", "ada")), ("ada/03_bahdanau_attention.ipynb", Student("ada", "ada")),
     ("ada/03/03.ipynb", Student("ada", "ada")), ("ada\\03.ipynb", Student("ada", "ada")),
     ("../../etc/passwd.ipynb", Student("etc", "etc")), ("/x.ipynb", Student("x", "x")), ("\u202eada.ipynb", Student("ada", "ada")),
@@ -47,7 +47,7 @@ def test_a_moodle_zip(tmp_path):
     found = everyone(tmp_path / "m.zip")
     assert list(found) == ["Ada Lovelace (1)", "Bob (2)", "Cy (3)", "Di (4)"]
     assert found["Ada Lovelace (1)"].answers == found["Di (4)"].answers == references()
-    assert found["Bob (2)"].notes == (f"{NAME} is no notebook that can be read", "notes.pdf is no notebook")
+    assert found["Bob (2)"].notes == (f"{NAME} is no notebook that can be read: is it the whole file?", "notes.pdf is no notebook")
     assert found["Cy (3)"].notes == ("essay.pdf is no notebook",) and found["Cy (3)"].answers == {}
 
 
@@ -57,6 +57,16 @@ def test_a_canvas_zip_and_the_newest_of_two_hand_ins(tmp_path):
                                              "bob_LATE_2_11_x.ipynb": handed_in()}))
     found = everyone(tmp_path / "c.zip")
     assert list(found) == ["bob (2)", "lovelaceada (1)"] and found["lovelaceada (1)"].answers == references()
+    assert found["bob (2)"].notes == (LATE,) and LATE not in found["lovelaceada (1)"].notes
+
+
+@pytest.mark.parametrize("names", [("bob_2_11_a.ipynb", "bob_LATE_2_12_b.ipynb"), ("bob_LATE_2_11_a.ipynb", "bob_2_12_b.ipynb"),
+                                   ("bob_LATE_2_11_all.zip",)])
+def test_who_is_late_by_one_of_several_files_is_late(tmp_path, names):
+    files = {name: handed_in() if name.endswith("ipynb") else zipped({"work/a.ipynb": handed_in()}) for name in names}
+    (tmp_path / "c.zip").write_bytes(zipped(files))
+    (bob,) = everyone(tmp_path / "c.zip").values()
+    assert bob.notes[0] == LATE and bob.answers == references()
 
 
 @pytest.mark.parametrize("names, students", [
@@ -80,7 +90,7 @@ def test_one_notebook(tmp_path):
 @pytest.mark.parametrize("name, fill", [("x.txt", b""), ("x.zip", b"PK\x03\x04 no zip"), ("empty.zip", b"PK\5\6" + b"\0" * 18)])
 def test_what_is_no_batch_at_all(tmp_path, name, fill):
     (tmp_path / name).write_bytes(fill)
-    with pytest.raises(ValueError, match="path: got"):
+    with pytest.raises(ValueError, match="submissions: got"):
         list(read(tmp_path / name, assignment()))
 
 

@@ -23,7 +23,7 @@ from course_lib.cli.app import cli
 from course_lib.cli.process import lock
 from course_lib.grading.marking import Mark
 from course_lib.grading.tasks import Graded, Unavailable
-from tests.grading.classroom import NAME, assignment, class_of, handed_in, write, zipped
+from tests.grading.classroom import NAME, assignment, class_of, code, handed_in, write, zipped
 
 IDS = [one.id for one in assignment().exercises]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -126,6 +126,92 @@ def test_nothing_to_grade(tmp_path):
     write(tmp_path / "ada.ipynb", {"cells": []})
     result = grade(tmp_path / "ada.ipynb", "--out", tmp_path / "out")
     assert result.exit_code == 2 and "got no answer to any exercise" in result.output
+
+
+def test_who_handed_in_nothing_that_can_be_graded_is_named(quick, tmp_path):
+    files = {f"{name}_{number}_assignsubmission_file_/{file}": content for number, (name, file, content) in enumerate([
+        ("Ada", NAME, handed_in()), ("Bob", NAME, b'{"cells": [{"cell_ty'), ("Cy", "essay.pdf", b"%PDF"),
+        ("Di", NAME, {"cells": [code("1")]})])}
+    (tmp_path / "batch.zip").write_bytes(zipped(files))
+    result = grade(tmp_path / "batch.zip", "--assignment", "03", "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "4 submissions, 6 exercises each, 0 not graded to the end" in result.output
+    assert "to look at: 3 handed in nothing that can be graded: Bob (1), Cy (2), Di (3)\n" in result.output
+    said = {(row["student"], row["points"], row["reason"]) for row in table(tmp_path / "out" / "grades.csv") if row["student"] != "Ada (0)"}
+    assert said == {("Bob (1)", "0", f"nothing to grade: {NAME} is no notebook that can be read: is it the whole file?"),
+                    ("Cy (2)", "0", "nothing to grade: essay.pdf is no notebook"),
+                    ("Di (3)", "0", f"nothing to grade: no answer cell of this assignment in {NAME}")}
+    page = (tmp_path / "out" / "class.html").read_text()
+    assert all(page.count(reason) == 1 for _, _, reason in said)
+
+
+def test_a_chapter_that_nobody_answers_is_refused_with_what_they_do_answer(quick, batch, tmp_path):
+    result = grade(batch, "--assignment", "04", "--out", tmp_path / "out")
+    said = " ".join(result.output.split())
+    assert result.exit_code == 2 and not (tmp_path / "out").exists()
+    assert f"got 04_self_attention, to which {batch} has no answer, expected 03_bahdanau_attention, to which it has" in said
+    result = grade(batch, "--assignment", "04", "--assignment", "03", "--out", tmp_path / "out")       # one of two: said, not refused
+    assert result.exit_code == 0 and "nobody answers 04_self_attention\n" in result.output
+    write(tmp_path / "ada.ipynb", handed_in({}))                                                        # a stub is of this chapter, too
+    result = grade(tmp_path / "ada.ipynb", "--assignment", "03", "--out", tmp_path / "stubs")
+    assert result.exit_code == 0 and "nobody answers" not in result.output and "to look at" not in result.output
+    (tmp_path / "bob.ipynb").write_bytes(b"{")                                                          # of no chapter at all
+    result = grade(tmp_path / "bob.ipynb", "--assignment", "03", "--out", tmp_path / "none")
+    assert result.exit_code == 0 and "1 submission, 6 exercises each" in result.output and "1 handed in nothing" in result.output
+
+
+def test_what_is_handed_back_as_it_was_given_out_is_nobodys_misconception(tmp_path):
+    """The whole way, with a sandbox: debug exercises come with a bug that the course planted."""
+    write(tmp_path / "bo.ipynb", handed_in({}))
+    result = grade(tmp_path / "bo.ipynb", "--assignment", "03", "--out", tmp_path / "out", "--unsandboxed")
+    assert result.exit_code == 0
+    assert {(row["points"], row["reason"]) for row in table(tmp_path / "out" / "grades.csv")} == {("0", "handed back as it was given out")}
+    page = (tmp_path / "out" / "class.html").read_text()
+    assert "Most frequent misconceptions" not in page and "to look at" in page
+    (mine,) = (tmp_path / "out" / "feedback").iterdir()
+    assert "<strong>6</strong><span>not attempted" in mine.read_text() and 'class="tag"' not in mine.read_text()
+
+
+def test_no_python_is_shown_with_its_line(tmp_path):
+    write(tmp_path / "hana.ipynb", handed_in({}, e32="def attend_all(queries, keys, values)\n    return values"))
+    grade(tmp_path / "hana.ipynb", "--assignment", "03", "--out", tmp_path / "out", "--unsandboxed")
+    (mine,) = (tmp_path / "out" / "feedback").iterdir()
+    text = " ".join(mine.read_text().split())
+    assert "def attend_all(queries, keys, values) return values</pre>" in text
+    assert "line 1, " in text and "expected &#39;:&#39;" in text and "<strong>5</strong><span>not attempted" in text
+
+
+def test_who_was_graded_into_the_same_folder_earlier_is_named(quick, batch, tmp_path):
+    out = tmp_path / "out"
+    assert "earlier" not in grade(batch, "--assignment", "03", "--out", out).output
+    assert "earlier" not in grade(batch, "--assignment", "03", "--out", out).output
+    (tmp_path / "late.zip").write_bytes(zipped({f"cy_7_8_{NAME}": handed_in(), **{f"x{i}_{i}_9_{NAME}": handed_in({}) for i in range(12)}}))
+    result = grade(tmp_path / "late.zip", "--assignment", "03", "--out", out)
+    assert "2 more students graded into this folder earlier: =cmd (2), Ada L (1)\n" in result.output
+    assert {"moodle.csv", "canvas.csv"} < {path.name for path in out.iterdir()}
+    result = grade(batch, "--assignment", "03", "--out", out)
+    assert "13 more students graded into this folder earlier: cy (7), x0 (0)" in result.output and " and 1 more\n" in result.output
+
+
+def test_a_table_of_a_platform_from_which_nobody_is_left_goes(quick, batch, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "canvas.csv").write_text("of another run")
+    grade(batch, "--assignment", "03", "--out", out)
+    assert not (out / "canvas.csv").exists() and (out / "moodle.csv").exists()
+
+
+def test_a_refused_batch_leaves_no_folder(tmp_path):
+    (tmp_path / "x.zip").write_bytes(b"no zip")
+    result = grade(tmp_path / "x.zip", "--assignment", "03", "--out", tmp_path / "out")
+    assert result.exit_code == 2 and "submissions: got" in result.output and "expected a zip that can be read" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_log_has_a_line_for_each_student(quick, batch, tmp_path):
+    lines = grade(batch, "--assignment", "03", "--out", tmp_path / "out").output.splitlines()
+    assert [line for line in lines if " of 2: " in line] == ["1 of 2: =cmd (2)", "2 of 2: Ada L (1)"]
+    assert " of 2: " not in grade(batch, "--assignment", "03", "--out", tmp_path / "out").output      # nothing to do
 
 
 def test_a_second_grader_on_the_same_results_waits_its_turn(quick, batch, tmp_path):

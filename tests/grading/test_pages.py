@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from course_lib.grading import pages
 from course_lib.grading.similarity import Pair
 from course_lib.grading.store import Row
-from course_lib.grading.submissions import Submission
+from course_lib.grading.submissions import NOTHING, Submission
 from course_lib.grading.tables import page_name
 from tests.grading.classroom import assignment, references
 
@@ -117,21 +117,12 @@ def test_one_line_for_a_student_and_exercise_and_none_for_what_was_decided():
     assert "imports sys" not in text and "2 students to look at" in text     # b has not been graded to the end
 
 
-def test_who_handed_in_nothing_that_can_be_graded_is_named():
-    people = [Submission("a", "a.pdf", {}, ("a.pdf is no notebook",)), Submission("b", "b.ipynb", {"3.1": "x"})]
-    rows = [row(name, id, 0) for name in "ab" for id in references()]
-    text = read(pages.class_page(people, rows, [], assignment(), "today"))
-    assert "1 student to look at" in text and "a · nothing to grade : a.pdf is no notebook" in text
-    mine = read(pages.student_page(people[0], rows[:6], assignment(), "today"))
-    assert mine.index("a.pdf is no notebook") < mine.index("3.3 ·")          # before the exercises
-
-
 def test_a_page_without_points_begins_with_a_word_of_what_to_do():
     rows = [row("ada", "3.3", 0, attempted=False), row("ada", "3.1", 0), row("ada", "3.2", 0)]
     one = Submission("ada", "x.ipynb", {"3.1": "x"}, name="Ada")
     text = read(pages.student_page(one, rows, assignment(), "d"))
-    assert text.index("No points this time") < text.index("3.3 ·") and "Begin with 3.1 · Additive attention" in text
-    nothing = read(pages.student_page(Submission("ada", "x.pdf", {}), rows, assignment(), "d"))
+    assert text.index("No points this time") < text.index("3.3 ·") and "Begin with exercise 3.1:" in text
+    nothing = read(pages.student_page(one, [row("ada", "3.1", 0, reason=f"{NOTHING}: x.pdf")], assignment(), "d"))
     assert "Nothing in what you handed in could be graded" in nothing and "No points this time" not in nothing
     for some in ([row("ada", "3.1", 1)], [row("ada", "3.1", 0, manual=0.5)], []):
         assert "this time" not in read(pages.student_page(one, some, assignment(), "d"))
@@ -172,6 +163,14 @@ def test_code_is_shown_as_code_wherever_something_is_said():
     page = pages.class_page([one], rows, [], assignment(), "d")
     read(page)
     assert all(f"<code>{part}</code>" in page for part in ("scores", "r", "n"))
+def test_who_handed_in_nothing_that_can_be_graded_is_to_be_looked_at():
+    why = "nothing to grade: x.ipynb is no notebook that can be read"
+    people = [Submission("a", "x", {}), Submission("b", "x", {}, ("x.ipynb is odd",))]
+    rows = [row(name, id, 0, reason=why if name == "b" else "", attempted=name == "a") for name in "ab" for id in references()]
+    text = read(pages.class_page(people, rows, [], assignment(), "today"))
+    assert "1 student to look at" in text and f"b · {why}" in text and text.count(why) == 1
+    mine = read(pages.student_page(people[1], rows[6:], assignment(), "d"))
+    assert mine.index("x.ipynb is odd") < mine.index("3.3 · ") and mine.count(pages.sentence(why)) == 6 and "6 not attempted" in mine
 
 
 @pytest.mark.parametrize("earned, maximum, counts", [

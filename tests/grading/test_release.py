@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -14,6 +15,7 @@ from nbformat import v4
 
 from course_lib.cli import ROOT
 from course_lib.cli.app import cli
+from course_lib.cli.release import EPOCH
 from course_lib.cli.student import BEGIN
 from course_lib.grading.assignment import Assignment, of_notebooks
 from tests.grading.classroom import CHAPTER, NAME, assignment, references
@@ -100,6 +102,42 @@ def chapter(*cells):
         found.append(v4.new_code_cell(f'check("{id}", {one.name})', id=f"c{dashed}",
                                       metadata=graded(one.check_id, grade=True, locked=True, points=one.points)))
     return v4.new_notebook(cells=[*found, *cells])
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory, released):
+    """course.zip of chapter 03, unpacked."""
+    out = tmp_path_factory.mktemp("course")
+    for name in "ab":
+        result = release(out / name, "03", "--course")
+        assert result.exit_code == 0 and str(out / name / "course.zip") in result.output
+    assert (out / "a" / "course.zip").read_bytes() == (out / "b" / "course.zip").read_bytes()
+    assert {name: content for name, content in contents(out / "a").items() if name != "course.zip"} == contents(released)
+    with zipfile.ZipFile(out / "a" / "course.zip") as archive:
+        assert {info.date_time for info in archive.infolist()} == {EPOCH} and archive.testzip() is None
+        archive.extractall(out / "unpacked")
+    return out / "unpacked"
+
+
+def test_a_student_starts_from_the_course_without_solutions(course, released):
+    """Unpacked and started as its README says; what `lab` then writes is what was released, and its checks answer."""
+    assert [path.name for path in (course / "notebooks").iterdir()] == [NAME] and not list(course.rglob("__pycache__"))
+    assert BEGIN not in (course / "notebooks" / NAME).read_text() and not (course / "tests").exists()
+    variables = {**os.environ, "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(*arguments):
+        done = subprocess.run([sys.executable, *arguments], cwd=course, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert str(course) in run("-m", "course_lib", "lab", "03", "--write-only")
+    assert (course / "my_course" / NAME).read_bytes() == (released / CHAPTER.stem / NAME).read_bytes()
+    assert (course / "my_course" / "figures" / "additive_attention.svg").is_file()
+    check = "from course_lib.exercises import check\nimport course_lib\nprint(course_lib.__file__)\ncheck('3.2', attend_all)"
+    one = next(one for one in assignment().exercises if one.id == "3.2")
+    assert "0 of 3" in run("-c", f"{one.stub}\n{check}")
+    said = run("-c", f"{references()['3.2']}\n{check}")
+    assert said.startswith(str(course)) and "3 of 3" in said
 
 
 @pytest.mark.parametrize("change, why", [

@@ -1,5 +1,8 @@
 """Runs: stored at once, resumed, repeated only where something changed; processes that die cost nobody a mark."""
 
+import os
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -10,7 +13,7 @@ from course_lib.grading import cluster, running
 from course_lib.grading.marking import Mark
 from course_lib.grading.running import grade, here, jobs
 from course_lib.grading.store import Store
-from course_lib.grading.submissions import NOT_THERE, Submission
+from course_lib.grading.submissions import EMPTY, NOT_THERE, NOTHING, UNCHANGED, Submission
 from course_lib.grading.tasks import Graded, Settings, Task, Unavailable
 from tests.grading.classroom import assignment, references
 
@@ -87,6 +90,28 @@ def test_why_an_answer_is_missing_is_told(store):
     assert (rows["ada", "3.4"].reason, rows["ada", "3.4"].attempted) == ("the cell is gone", True)
     assert {(row.reason, row.attempted) for row in rows.values() if row.student == "bob"} == {(NOT_THERE, False)}
     assert {row.reason for row in rows.values() if row.student == "ada"} == {"", "the cell is gone"}
+
+
+@pytest.mark.parametrize("why, attempted", [
+    (UNCHANGED, False), (EMPTY, False), (f"{NOTHING}: x", False), ("the cell is not valid Python", True),
+])
+def test_what_is_not_to_be_judged_is_not_run(store, why, attempted):
+    def run(tasks, settings):
+        assert "3.2" not in tasks[0].answers and len(tasks[0].answers) == 5
+        yield Graded("ada", Mark("3.2", 0, 3, True, reason="no answer was handed in"))
+    grade([Submission("ada", "x", dict.fromkeys(IDS, "x"), (), {"3.2": why})], store, SETTINGS, run)
+    (row,) = store.rows()
+    assert (row.points, row.reason, row.attempted, row.misconception) == (0, why, attempted, "")
+    assert store.submissions()[0].answers["3.2"] == "x"                 # shown all the same
+
+
+def test_a_grading_process_whose_starter_is_gone_ends_without_a_word():
+    with subprocess.Popen([sys.executable, "-m", running.MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env={**os.environ, "PYTHONPATH": str(running.LIBRARY.parent)}) as process:
+        process.stdout.close()
+        task = Task("ada", dict.fromkeys(IDS, "def f(:"))
+        said = process.communicate(f"{Settings(assignment(), 5, True).as_json()}\n{task.as_json()}\n", timeout=120)[1]
+    assert (process.returncode, said) == (0, "")
 
 
 def test_lines_of_json_there_and_back():

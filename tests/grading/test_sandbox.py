@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -226,6 +227,35 @@ def test_without_namespaces_inside_students_have_a_sandbox_each():
                 assert run(box, source).outputs[0].status == "raised", name
         box.next_student()
         assert points(run(box, RIGHT)) == 2 and box.box.process.pid != first
+
+
+FROM_SCRATCH = """
+import sys
+from course_lib.grading.sandbox import Bubblewrap
+from tests.grading.test_sandbox import RIGHT, points, run
+print(sys.prefix)
+with Bubblewrap() as box:
+    print(points(run(box, RIGHT)), box.alone)
+    print(points(run(box, "import regex\\n" + RIGHT)))  # not loaded when the worker starts
+    print(run(box, f"import os\\ndef reverse_within(x, n):\\n    return os.statvfs({sys.prefix!r}).f_flag & os.ST_RDONLY").outputs[0].value)
+    print(run(box, "import os\\ndef reverse_within(x, n):\\n    return os.listdir('/tmp') + os.listdir('/dev/shm')").outputs[0].value)
+    print(run(box, "def reverse_within(x, n):\\n    open('/tmp/a', 'w').write('x')\\n    return open('/tmp/a').read()").outputs[0].value)
+    print(run(box, "import os\\ndef reverse_within(x, n):\\n    return os.path.exists('/tmp/a')").outputs[0].value)
+"""
+
+
+@NEEDS_BWRAP
+@pytest.mark.parametrize("scratch", ["/tmp", "/dev/shm"])
+def test_python_may_lie_where_answers_write(scratch):
+    """As of a course that was cloned to /tmp: it is shown, read-only, and nothing beside it."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        home = Path(folder) / "venv"
+        home.mkdir()
+        (Path(folder) / "secret").write_text("x")
+        world = ["bwrap", "--dev-bind", "/", "/", "--bind", sys.prefix, str(home), "--"]
+        done = subprocess.run([*world, str(home / "bin" / "python"), "-c", FROM_SCRATCH], cwd=ROOT, capture_output=True, text=True)
+        top = Path(folder).name
+        assert done.stdout.splitlines() == [str(home), "2 True", "2", "1", str([top]), "x", "False"], done.stderr[-2000:]
 
 
 # ---------------------------------------------------------------- where it cannot run

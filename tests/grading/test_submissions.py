@@ -3,15 +3,25 @@
 import ast
 import json
 import random
+import re
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_lib.grading.files import File
-from course_lib.grading.sources import free_names, parsed, python
-from course_lib.grading.submissions import NOT_THERE, answers_in, cells_in, read
+from course_lib.grading.sources import MAX_SOURCE, free_names, parsed, python
+from course_lib.grading.submissions import EMPTY, NOT_THERE, NOTHING, UNCHANGED, Submission, answers_in, cells_in, is_open, read
 from tests.grading.classroom import NAME, asked, assignment, code, content, handed_in, place, references, write
+
+
+def read_one(notebook):
+    """The submission of ada, who hands in this notebook or these bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "ada.ipynb").write_bytes(notebook if isinstance(notebook, bytes) else content(notebook))
+        return list(read(Path(folder), assignment()))
 
 
 def understood(notebook, *others):
@@ -34,8 +44,21 @@ def test_an_untouched_notebook_gives_every_answer_and_no_note():
 
 def test_the_release_itself_is_all_stubs():
     answers, missing, notes = understood(handed_in({}))
-    assert missing == {} and notes == [] and {id: text.split() for id, text in answers.items()} == \
-        {one.id: one.stub.split() for one in assignment().exercises}
+    assert set(missing.values()) == {UNCHANGED} and notes == []
+    assert {id: text.split() for id, text in answers.items()} == {one.id: one.stub.split() for one in assignment().exercises}
+
+
+@pytest.mark.parametrize("change, why", [
+    (lambda stub: stub, UNCHANGED), (lambda stub: stub.replace("\n", "\n\n") + " \n", UNCHANGED), (lambda stub: " \n", EMPTY),
+    (lambda stub: stub + "\nmine = 1", None), (lambda stub: stub.replace("dim=1", "dim=2"), None),
+])
+def test_what_nobody_worked_on_is_shown_and_not_run(change, why):
+    """Also where the stub has a planted bug, which is then nobody's misconception."""
+    source = change(asked("3.2").stub)
+    (one,) = read_one(handed_in(e32=source))
+    assert one.missing.get("3.2") == why and one.holds("3.2") and one.nothing == ""
+    assert one.answers["3.2"] == source and ("3.2" in one.to_judge()) == (why is None)
+    assert why is None or is_open(why)
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -77,7 +100,7 @@ def test_without_metadata_answers_are_found_by_name_and_reported():
         cell["metadata"] = {}
     answers, missing, notes = understood(book)
     assert answers == references() and missing == {}
-    assert "3.1: the answer cell has lost its mark; found by the name additive_attention" in notes and len(notes) == 6
+    assert notes == ["3.1, 3.2, 3.3, 3.4, 3.5, 3.6: the answer cell has lost its mark; found by its name"]
 
 
 def test_without_metadata_and_renamed_answers_are_found_by_their_check():
@@ -108,7 +131,7 @@ def test_a_cell_without_the_function_is_reported():
 
 
 @pytest.mark.parametrize("source, why", [
-    ("def attend_all(q, k, v)\n    return v", "line 1: expected ':'"),
+    ("def attend_all(q, k, v)\n    return v", ": expected ':'"),
     ("def attend_all(q, k, v):\n    return " + "(" * 300 + "v", "too many nested parentheses"),
     ("-" * 90_000 + "1", "nested too deeply"),
     ("a" + ".b" * 40_000, "nested too deeply"),
@@ -120,7 +143,19 @@ def test_a_cell_without_the_function_is_reported():
 ])
 def test_what_is_no_python_scores_nothing_with_a_reason(source, why):
     answers, missing, _notes = understood(handed_in(e32=source))
-    assert why in missing["3.2"] and "3.2" not in answers and len(answers) == 5
+    assert why in missing["3.2"] and not is_open(missing["3.2"]) and len(answers) == 6
+    assert answers["3.2"] == source[:MAX_SOURCE]                      # for a person to read; it is not run
+    assert "3.2" not in Submission("ada", "", answers, (), missing).to_judge()
+
+
+@pytest.mark.parametrize("source, said", [
+    ("def attend_all(q, k, v)\n    return v", "line 1, `def attend_all(q, k, v)`: expected ':'"),
+    ("x = 1\n    y =   " + "a + " * 50, "line 2, `y = " + ("a + " * 50)[:76] + "…`: "),
+    ("x = '\u202e", "line 1: "),
+])
+def test_the_line_that_is_no_python_is_quoted(source, said):
+    with pytest.raises(ValueError, match=f"^the cell is not valid Python: {re.escape(said)}"):
+        parsed(source)
 
 
 def test_lines_for_ipython_alone_do_no_harm():
@@ -173,7 +208,8 @@ def test_the_instructors_own_cells_are_no_answers():
 def test_several_notebooks_of_one_student():
     first, second = handed_in(e32="def attend_all(q, k, v):\n    return 1"), handed_in({"3.2": references()["3.2"]})
     answers, _missing, notes = understood(first, second)
-    assert answers == references() and "3.2: 2 answer cells; 1.ipynb counts" in notes
+    assert answers == references()
+    assert notes[:2] == ["3.1, 3.3, 3.4, 3.5, 3.6: 2 answer cells; 0.ipynb counts", "3.2: 2 answer cells; 1.ipynb counts"]
 
 
 def test_sources_as_lists_and_cells_that_are_no_cells():
@@ -196,7 +232,18 @@ def test_files_that_are_no_notebooks_are_refused_with_a_reason(tmp_path, raw, wh
     (tmp_path / "ada" / NAME).write_bytes(raw)
     write(tmp_path / "bob" / NAME, handed_in())
     ada, bob = read(tmp_path, assignment())
-    assert why in ada.notes[0] and ada.answers == {} and bob.answers == references()
+    assert why in ada.notes[0] and ada.answers == {} and bob.answers == references() and bob.nothing == ""
+    assert ada.nothing == f"{NOTHING}: {ada.notes[0]}" and set(ada.missing.values()) == {ada.nothing}
+    assert len(ada.missing) == 6 and is_open(ada.nothing) and not ada.holds("3.1")
+
+
+def test_a_notebook_of_another_chapter_says_so():
+    (ada,) = read_one({"cells": [code("x = 1")]})
+    assert set(ada.missing.values()) == {"nothing to grade: no answer cell of this assignment in ada.ipynb"}
+    (bob,) = read_one({"cells": []})
+    assert bob.nothing == "nothing to grade: no code cell in what was handed in"
+    (cy,) = read_one({"cells": [code(references()["3.2"])]})
+    assert cy.nothing == "" and cy.missing["3.1"] == NOT_THERE and cy.holds("3.2") and not cy.holds("3.1")
 
 
 @settings(max_examples=60, deadline=None)
