@@ -188,18 +188,18 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
         if issubclass(kind, base):
             return {_key(item, left, depth) for item in base.__iter__(value)}
     raise Refused(
-        f"the answer holds {_article(kind.__name__)}: return tensors, arrays, numbers, text, "
+        f"the answer holds {_object(kind.__name__)}: return tensors, arrays, numbers, text, "
         "or tuples, lists, sets and dicts of these"
     )
 
 
-def _article(name: str) -> str:
-    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} object of type {name[:60]}"
+def _object(name: str) -> str:
+    return f"an object of type {name[:60]}"
 
 
 def _number(value: bool | int | float) -> bool | int | float:
     if type(value) not in (bool, int, float):
-        raise Refused(f"the answer holds {_article(type(value).__name__)}, expected real numbers")
+        raise Refused(f"the answer holds {_object(type(value).__name__)}, expected real numbers")
     if type(value) is int and not -(2**63) <= value < 2**63:
         raise Refused("the answer holds a whole number of more than 64 bits")
     return value

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from course_lib.exercises.answers import Output, handed, plain
-from course_lib.exercises.spec import Case, Exercise, Finding
+from course_lib.exercises.spec import Case, Exercise, Finding, in_part
 
 RTOL = 5e-4  # of the largest expected value: float32 passes, a 1 % error does not
 
@@ -93,7 +93,7 @@ class ArrayExaminer:
         if not any(problems):
             return Finding(holds, next(filter(None, map(self.remark, outputs)), ""))
         if found := self.diagnose(parsed):
-            return Finding(holds, *found)
+            return Finding(holds, found[0] + in_part(exercise.properties, cases, problems), found[1])
         case, problem = next((c, p) for c, p in zip(cases, problems, strict=True) if p)
         start = f"{case.note}: " if case.note else ""
         return Finding(holds, start + problem + self.next_step(case, parsed))

@@ -143,3 +143,14 @@ class Exercise:
             Result(prop.text, n, prop.points) for prop, n in zip(self.properties, earned, strict=True)
         )
         return Verdict(self.id, self.title, attempted, results, found.message, found.misconception)
+
+
+def in_part(properties: Sequence[Property], cases: Sequence[Case], problems: Sequence[str]) -> str:
+    """Which cases are wrong of a property that names several, each with its note, if others are right; "" if none."""
+    told = ""
+    for prop in properties:
+        mine = [(case.note, bool(problem)) for case, problem in zip(cases, problems, strict=True) if case.group == prop.group]
+        wrong = [note for note, off in mine if off]
+        if all(note for note, _ in mine) and 0 < len(wrong) < len(mine):
+            told += f" Of “{prop.text}” this is wrong: {'; '.join(dict.fromkeys(wrong))}."
+    return told

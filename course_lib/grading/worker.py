@@ -165,10 +165,15 @@ def answer(header: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], 
         else:
             said = failure or f"the cell defines no {header['name']}"
             outputs = [answers.Output("raised", message=said) for _ in inputs]
-    rows = [(output.status, output.value, output.message) for output in outputs]
+    rows = [(output.status, output.value, alone(output.message)) for output in outputs]
     text, arrays = wire.pack(rows)
     imported = sorted(name for name in set(sys.modules) - loaded if name.startswith("course_lib."))
     return {"outputs": text, "used": [*sorted(watch.seen), *imported]}, arrays
+
+
+def alone(said: str) -> str:
+    """What was raised; to a name that is missing here, though perhaps not in the whole notebook, why it is."""
+    return f"{said}; answers run alone: what other cells compute is not there" if said.startswith("NameError") else said
 
 
 def _execute(source: str, file: str, space: dict[str, Any]) -> str:

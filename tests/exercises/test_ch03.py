@@ -328,6 +328,43 @@ def test_points_of_3_1_by_property(judge, seed):
     assert ok(additive_over_batch) == [False] * 4
 
 
+def test_what_fails_of_a_property_of_several_parts_is_said(judge, seed):
+    several = "Of “one word, large scores, float64, non-contiguous” this is wrong: "
+    assert judge("3.1", additive_overflow, seed).message.endswith(several + "scores up to 120.")
+    assert judge("3.1", additive_masked_late, seed).message.endswith(several + "scores up to 120; float64, not contiguous.")
+    assert several not in judge("3.1", additive_projected, seed).message   # all of it, as everything else
+    assert several not in judge("3.1", additive_nan, seed).message         # none of it
+
+
+@pytest.mark.parametrize("answer", [
+    lambda query, keys, mask, W, U, v: torch.tanh(query @ W.T + keys @ U.T) @ v,
+    lambda query, keys, mask, W, U, v: torch.tanh((query @ W)[:, None] + keys @ U) @ v,
+])
+def test_3_1_shapes_that_do_not_fit_are_told_what_to_print(judge, answer):
+    verdict = judge("3.1", answer)
+    assert verdict.message.startswith("RuntimeError in line") and not verdict.points
+    assert verdict.message.endswith("Print the shapes of the two projections before you add them")
+
+
+def test_points_of_3_2_by_property(judge, seed):
+    """The right axis counts at any scale of the scores; another kind of competition does not."""
+    def by(weigh):
+        return [result.points for result in judge("3.2", lambda q, k, v: weigh(q @ k.mT) @ v, seed).results]
+
+    for scale in (0.5, 1.7, 3.0):
+        assert by(lambda s, scale=scale: (s / scale).softmax(2)) == [2, 0]
+    assert by(lambda s: s.exp() / s.exp().sum(2, keepdim=True)) == [2, 0]  # overflows
+    assert judge("3.2", dot_scaled, seed).points == 2
+    for wrong in (
+        lambda s: s.softmax(1), lambda s: s.softmax(0), lambda s: (s / 2).softmax(1), lambda s: s, lambda s: s.sigmoid(),
+        lambda s: s.log_softmax(2), lambda s: (-s).softmax(2), lambda s: torch.ones_like(s) / s.shape[2],
+        lambda s: s.flatten(1).softmax(1).view_as(s), lambda s: s.softmax(2) / s.softmax(2).sum(1, keepdim=True),
+    ):
+        assert by(wrong) == [0, 0]
+    assert judge("3.2", lambda q, k, v: (q @ k.mT).softmax(2) @ k, seed).points == 0
+    assert judge("3.2", dot_batched, seed).points == 3
+
+
 # ---------------------------------------------------------------- 3.3 predict
 
 ANSWER = {

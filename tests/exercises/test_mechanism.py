@@ -81,6 +81,16 @@ def test_check_prints_points_and_properties(capsys):
     )
 
 
+class Yes:
+    pass
+
+
+@pytest.mark.parametrize("value", [Yes(), object(), iter("")], ids=["Yes", "object", "iterator"])
+def test_the_article_belongs_to_object(value):
+    (output,) = outputs_of(lambda: value, [{}])
+    assert output.message.startswith(f"the answer holds an object of type {type(value).__name__}: ")
+
+
 def test_check_prints_the_message(capsys):
     check("3.6", lambda x, lengths: x.flip(1))
     out = capsys.readouterr().out.splitlines()

@@ -1,6 +1,7 @@
 """Exercise 3.1, additive attention with a mask."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from course_lib.attention import AdditiveAttention, Memory, masked_softmax
+from course_lib.exercises.answers import Output
 from course_lib.exercises.judging import ArrayExaminer, Arrays, Symptom, Wrong, difference, number
 from course_lib.exercises.spec import Case, Exercise, Property
 
@@ -269,6 +271,16 @@ WRONGS = (
 )
 
 
+@dataclass(frozen=True)
+class AdditiveExaminer(ArrayExaminer):
+    """Says to shapes that do not fit what the exercise says to them, too."""
+
+    def parse(self, output: Output) -> tuple[Arrays, str]:
+        got, problem = super().parse(output)
+        unfit = "must match the size of tensor" in problem or "shapes cannot be multiplied" in problem
+        return got, f"{problem}. Print the shapes of the two projections before you add them" if unfit else problem
+
+
 EXERCISE = Exercise(
     "3.1",
     "Additive attention",
@@ -283,6 +295,6 @@ EXERCISE = Exercise(
         Property("hard", "one word, large scores, float64, non-contiguous"),
     ),
     draw,
-    ArrayExaminer(("context", "weights"), WRONGS, _additive_differs),
+    AdditiveExaminer(("context", "weights"), WRONGS, _additive_differs),
     reference,
 )

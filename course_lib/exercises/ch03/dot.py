@@ -1,6 +1,7 @@
 """Exercise 3.2, dot attention of many queries: a planted bug in the axis of the softmax."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -42,15 +43,30 @@ def _dot_case(
     return Case(group, args, note)
 
 
+def _ones(case: Case) -> Case:
+    """The same with values of 1: whatever a query asks, its mean is 1."""
+    return replace(case, args={**case.args, "values": np.ones_like(case.args["values"])})
+
+
+def _decided(rng: np.random.Generator) -> Case:
+    """Every query has one key 60 ahead of the others: whoever competes is seen at any usual scale of the scores."""
+    case = _dot_case(rng, "axis", (2, 5, 3, 4, 3), "one key far ahead")
+    keys = np.linalg.qr(rng.standard_normal((2, 4, 4)))[0][:, :3] * 60**0.5  # orthogonal, and 60 with itself
+    queries = np.stack([row[rng.integers(3, size=5)] for row in keys])
+    return replace(case, args={**case.args, "queries": queries.astype("float32"), "keys": keys.astype("float32")})
+
+
 def draw(rng: np.random.Generator) -> list[Case]:
     steps, words = (int(n) for n in rng.permutation(range(3, 8))[:2])
     return [
         _dot_case(rng, "values", (2, 4, 4, 3, 3), "as many queries as keys"),
-        _dot_case(rng, "values", (3, steps, words, 4, 6)),
-        _dot_case(rng, "single", (3, 1, 5, 4, 2), "a single query"),
-        _dot_case(rng, "single", (2, 4, 1, 3, 5), "a single key"),
-        _dot_case(rng, "hard", (2, 5, 6, 4, 3), LARGE, largest=120),
-        _dot_case(rng, "hard", (2, 3, 5, 4, 2), "float64, not contiguous", dtype="float64", layout="F"),
+        _dot_case(rng, "values", (3, steps, words, 4, 6), f"{steps} queries, {words} keys"),
+        _dot_case(rng, "values", (3, 1, 5, 4, 2), "a single query"),
+        _dot_case(rng, "values", (2, 4, 1, 3, 5), "a single key"),
+        _ones(_dot_case(rng, "axis", (2, steps, words, 3, 4), "values of 1")),
+        _decided(rng),
+        _dot_case(rng, "values", (2, 5, 6, 4, 3), LARGE, largest=120),
+        _dot_case(rng, "values", (2, 3, 5, 4, 2), "float64, not contiguous", dtype="float64", layout="F"),
     ]
 
 
@@ -168,9 +184,8 @@ EXERCISE = Exercise(
     10,
     "name the axis on which a softmax normalises",
     (
-        Property("values", "many queries, many keys"),
-        Property("single", "a single query, a single key"),
-        Property("hard", "large scores, float64, non-contiguous"),
+        Property("axis", "each query divides its attention among the keys, at any scale", 2),
+        Property("values", "the means: one or many queries and keys, large scores, float64, non-contiguous"),
     ),
     draw,
     ArrayExaminer(("output",), WRONGS, advice=_compare_weights),
