@@ -59,7 +59,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in course.zip
               type=click.Path(file_okay=False, path_type=Path))
 @click.option("--notebooks", "source", default=NOTEBOOKS, show_default="notebooks", help="Folder of the instructor's chapters.",
               type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--course", is_flag=True, help="Write course.zip, too: what a student needs to work on these chapters, and no other notebook.")
+@click.option("--course", is_flag=True, help="Write course.zip, too: the library and these notebooks, for students to start from.")
 def release(chapters: Sequence[str], out: Path, source: Path, course: bool) -> None:
     """Write an assignment for students: a folder for each CHAPTER, such as 03, or for all of them.
 
