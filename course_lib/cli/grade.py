@@ -139,7 +139,8 @@ def run(everyone: Sequence[Submission], store: Store, settings: Settings, runner
         def told(graded: Graded) -> None:
             if bar.disable and graded.student not in begun:  # a log: a line per student
                 begun.add(graded.student)
-                click.echo(f"{len(begun)} of {len(everyone)}: {graded.student}")
+                number = bar.initial // len(settings.assignment.exercises) + len(begun)
+                click.echo(f"{number} of {len(everyone)}: {graded.student}")
             bar.set_postfix_str(f" · {graded.student[:30]}", refresh=False)
             bar.update(1 if graded.mark else 0)
 

@@ -212,6 +212,9 @@ def test_a_log_has_a_line_for_each_student(quick, batch, tmp_path):
     lines = grade(batch, "--assignment", "03", "--out", tmp_path / "out").output.splitlines()
     assert [line for line in lines if " of 2: " in line] == ["1 of 2: =cmd (2)", "2 of 2: Ada L (1)"]
     assert " of 2: " not in grade(batch, "--assignment", "03", "--out", tmp_path / "out").output      # nothing to do
+    with sqlite3.connect(tmp_path / "out" / "grades.db") as store:
+        store.execute("DELETE FROM mark WHERE student = 'Ada L (1)' AND exercise = '3.5'")
+    assert "\n2 of 2: Ada L (1)\n" in "\n" + grade(batch, "--assignment", "03", "--out", tmp_path / "out").output   # gone on with
 
 
 def test_a_second_grader_on_the_same_results_waits_its_turn(quick, batch, tmp_path):

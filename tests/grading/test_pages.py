@@ -166,7 +166,8 @@ def test_code_is_shown_as_code_wherever_something_is_said():
 def test_who_handed_in_nothing_that_can_be_graded_is_to_be_looked_at():
     why = "nothing to grade: x.ipynb is no notebook that can be read"
     people = [Submission("a", "x", {}), Submission("b", "x", {}, ("x.ipynb is odd",))]
-    rows = [row(name, id, 0, reason=why if name == "b" else "", attempted=name == "a") for name in "ab" for id in references()]
+    rows = [row(name, id, 0, reason=why if name == "b" else "the cell is odd", attempted=name == "a")
+            for name in "ab" for id in references()]
     text = read(pages.class_page(people, rows, [], assignment(), "today"))
     assert "1 student to look at" in text and f"b · {why}" in text and text.count(why) == 1
     mine = read(pages.student_page(people[1], rows[6:], assignment(), "d"))

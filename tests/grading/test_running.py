@@ -103,6 +103,9 @@ def test_what_is_not_to_be_judged_is_not_run(store, why, attempted):
     (row,) = store.rows()
     assert (row.points, row.reason, row.attempted, row.misconception) == (0, why, attempted, "")
     assert store.submissions()[0].answers["3.2"] == "x"                 # shown all the same
+    runner = Marking()                                                  # the same source, now to be judged: the stub has changed
+    grade([Submission("ada", "x", dict.fromkeys(IDS, "x"))], store, SETTINGS, runner)
+    assert ("ada", "3.2") in runner.asked
 
 
 def test_a_grading_process_whose_starter_is_gone_ends_without_a_word():

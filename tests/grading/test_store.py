@@ -259,6 +259,7 @@ def test_manual_points_as_spreadsheets_write_them(text, entries):
 @pytest.mark.parametrize("line, why", [
     ("eve,3.1,1,", "line 2: got student 'eve', expected one that handed in"), (",3.1,1,", "got student '', expected one that handed in"),
     ("Hana Syntax,3.1,1,", r"did you mean 'Hana Syntax \(10008\)'\?"), ("hanna syntax (10008),3.1,1,", "did you mean 'Hana Syntax"),
+    ("hana,3.1,1,", "did you mean 'Hana Syntax"),
     ("ada,9.9,1,", "line 2: got exercise '9.9'"), ("ada,03. Jan,1,", "got exercise '03. Jan', expected one of 3.3, 3.1"),
     ("ada,,1,", "got exercise ''"), ("ada,3.1,6,", "'6' points, expected a number"),
     ("ada,3.1,-1,", "'-1' points"), ("ada,3.1,nan,", "'nan' points"), ("ada,3.1,x,", "'x' points"), ("ada,3.1,inf,", "'inf' points"),
