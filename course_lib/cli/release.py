@@ -1,9 +1,7 @@
 """The command `release`: an assignment for students, without solutions, the same bytes every time."""
 
-import io
 import re
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -16,6 +14,7 @@ from course_lib.cli.notebooks import as_text, write_whole
 from course_lib.cli.student import stub
 from course_lib.exercises import exercise
 from course_lib.grading.assignment import Assignment, of_notebooks
+from course_lib.grading.handback import zipped
 
 README = """\
 # {title}
@@ -50,7 +49,6 @@ COURSE = """\
 `python3 -m course_lib lab` makes an environment of its own (Python 3.11 or newer, 2 GB of disk, minutes) and opens your copy of the
 notebooks in `my_course`. The cell below each answer checks it at once.
 """
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in course.zip
 
 
 @click.command(epilog=f"Example: {COMMANDS['release'].example}")
@@ -113,17 +111,6 @@ def course_files(files: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
             book = nbformat.reads(content.decode(), as_version=4)
             book.metadata[STRIPPED] = True
             yield f"notebooks/{name.partition('/')[2]}", as_text(book).encode()
-
-
-def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
-    """A zip of these files, the same bytes on every machine: nothing is compressed, for compressors differ."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in files:
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.create_system, entry.external_attr = 3, 0o644 << 16  # as on Unix, also where it is not
-            archive.writestr(entry, content)
-    return out.getvalue()
 
 
 def readme(chapter: Chapter, assignment: Assignment) -> str:

@@ -151,6 +151,6 @@ def in_part(properties: Sequence[Property], cases: Sequence[Case], problems: Seq
     for prop in properties:
         mine = [(case.note, bool(problem)) for case, problem in zip(cases, problems, strict=True) if case.group == prop.group]
         wrong = [note for note, off in mine if off]
-        if all(note for note, _ in mine) and 0 < len(wrong) < len(mine):
+        if all(0 < len(note) <= 40 for note, _ in mine) and 0 < len(wrong) < len(mine):  # a longer note is the input itself
             told += f" Of “{prop.text}” this is wrong: {'; '.join(dict.fromkeys(wrong))}."
     return told

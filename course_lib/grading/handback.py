@@ -3,7 +3,7 @@
 import io
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from course_lib.grading.submissions import Submission
 
@@ -18,7 +18,7 @@ def moodle_zip(submissions: Sequence[Submission], pages: Mapping[str, bytes]) ->
     """
     names = {one.student: f"{_plain(one.name)}_{one.number}_assignfeedback_file_/feedback.html"
              for one in submissions if one.platform == "moodle"}
-    return _zip({name: pages[student] for student, name in names.items() if student in pages})
+    return _of_pages({name: pages[student] for student, name in names.items() if student in pages})
 
 
 def canvas_zip(submissions: Sequence[Submission], pages: Mapping[str, bytes]) -> bytes:
@@ -29,7 +29,7 @@ def canvas_zip(submissions: Sequence[Submission], pages: Mapping[str, bytes]) ->
     """
     names = {one.student: f"{found[0]}feedback.html"
              for one in submissions if one.platform == "canvas" and (found := _CANVAS.match(one.source))}
-    return _zip({name: pages[student] for student, name in names.items() if student in pages})
+    return _of_pages({name: pages[student] for student, name in names.items() if student in pages})
 
 
 def _plain(name: str) -> str:
@@ -37,13 +37,17 @@ def _plain(name: str) -> str:
     return " ".join(re.sub(r"[^\w' .-]|_", " ", name).split()).strip(".") or "student"
 
 
-def _zip(files: Mapping[str, bytes]) -> bytes:
-    """A zip of these files; b"" if there are none."""
+def zipped(files: Iterable[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip of these files, the same bytes on every machine (with a compressing method: everywhere with the same zlib)."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in sorted(files.items()):
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, content in files:
             entry = zipfile.ZipInfo(name, _DATE)
-            entry.external_attr = 0o644 << 16
-            entry.create_system = 3  # the same on every system
-            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
-    return out.getvalue() if files else b""
+            entry.create_system, entry.external_attr = 3, 0o644 << 16  # as on Unix, also where it is not
+            archive.writestr(entry, content, method)
+    return out.getvalue()
+
+
+def _of_pages(files: Mapping[str, bytes]) -> bytes:
+    """A zip of these pages; b"" if there are none."""
+    return zipped(sorted(files.items()), zipfile.ZIP_DEFLATED) if files else b""

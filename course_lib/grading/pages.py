@@ -96,7 +96,7 @@ def class_page(submissions: Sequence[Submission], rows: Sequence[Row], pairs: Se
                  "cells": [_cell(by_student.get(one.student, {}).get(id)) for id in ids]} for one in submissions]
     reviews = review_of(rows)
     unfinished = [one.student for one in submissions if len(by_student.get(one.student, {})) < len(ids)]
-    alike = [student for pair in pairs for student in (pair.first, pair.second)]
+    alike = [student for pair in pairs for student in pair.students]
     earned = [points.get(one.student, 0) for one in submissions]
     nothing = {row.student: row.reason for row in rows if row.reason.startswith(NOTHING)}
     return _environment().get_template("class.html").render(
