@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from course_lib.grading.submissions import Submission
 
-_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
+DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 _CANVAS = re.compile(r"[^_]+_(?:LATE_)?\d+_\d+_")
 
 
@@ -42,7 +42,7 @@ def zipped(files: Iterable[tuple[str, bytes]], method: int = zipfile.ZIP_STORED)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as archive:
         for name, content in files:
-            entry = zipfile.ZipInfo(name, _DATE)
+            entry = zipfile.ZipInfo(name, DATE)
             entry.create_system, entry.external_attr = 3, 0o644 << 16  # as on Unix, also where it is not
             archive.writestr(entry, content, method)
     return out.getvalue()

@@ -15,9 +15,9 @@ from nbformat import v4
 
 from course_lib.cli import ROOT
 from course_lib.cli.app import cli
-from course_lib.cli.release import EPOCH
 from course_lib.cli.student import BEGIN
 from course_lib.grading.assignment import Assignment, of_notebooks
+from course_lib.grading.handback import DATE
 from tests.grading.classroom import CHAPTER, NAME, assignment, references
 
 
@@ -114,7 +114,7 @@ def course(tmp_path_factory, released):
     assert (out / "a" / "course.zip").read_bytes() == (out / "b" / "course.zip").read_bytes()
     assert {name: content for name, content in contents(out / "a").items() if name != "course.zip"} == contents(released)
     with zipfile.ZipFile(out / "a" / "course.zip") as archive:
-        assert {info.date_time for info in archive.infolist()} == {EPOCH} and archive.testzip() is None
+        assert {info.date_time for info in archive.infolist()} == {DATE} and archive.testzip() is None
         archive.extractall(out / "unpacked")
     return out / "unpacked"
 
